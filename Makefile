@@ -1,0 +1,80 @@
+# Every target sets up what it needs: `make mnist-unsup` or `make test` can be the very
+# first command after cloning. `make help` lists the targets.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# Settings of the training targets; ARGS takes any further option of aae_mx.train.
+LABELLED ?= 1000
+SEED ?= 0
+ARGS ?=
+TRAIN = $(BIN)/python -m aae_mx.train --seed $(SEED) $(if $(EPOCHS),--epochs $(EPOCHS)) \
+	$(if $(OUT),--out $(OUT))
+
+LINT_RULES := --line-length 100 --target-version py39 --select E,F,W,I,B --ignore B905
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint mnist-unsup mnist-sup mnist-semi figures clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+	  while IFS='|' read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done
+
+setup: $(VENV)/installed ## create .venv and install aae_mx in it
+
+mnist-unsup: $(VENV)/installed ## train on MNIST without labels [PRIOR=gaussian EPOCHS= SEED= OUT= ARGS=]
+	$(TRAIN) --prior $(or $(PRIOR),gaussian) $(ARGS)
+
+mnist-sup: $(VENV)/installed ## the same with every label [PRIOR=gaussian_mixture]
+	$(TRAIN) --prior $(or $(PRIOR),gaussian_mixture) --labels $(ARGS)
+
+mnist-semi: $(VENV)/installed ## the same with LABELLED labels [PRIOR=gaussian_mixture LABELLED=1000]
+	$(TRAIN) --prior $(or $(PRIOR),gaussian_mixture) --labels $(LABELLED) $(ARGS)
+
+figures: $(VENV)/installed ## train what is missing and draw every figure of the post
+	$(BIN)/python -m aae_mx.figures $(ARGS)
+
+test: $(VENV)/installed-dev ## run the tests
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests $(ARGS)
+
+lint: $(VENV)/installed-dev ## check the style of the code
+	$(BIN)/ruff check --no-cache $(LINT_RULES) .
+	$(BIN)/ruff format --no-cache --check --line-length 100 --target-version py39 .
+
+clean: ## remove .venv and what Python left; runs and figures stay
+	rm -rf $(VENV) build dist *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The files "installed" stand for a finished installation, so that a broken-off one is
+# taken up again. uname: MXNet's wheels are for these machines only.
+$(VENV)/installed: setup.py
+	@$(MAKE) --no-print-directory venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[dev]'
+	@touch $@
+
+# The first Python that runs, is 3.9 to 3.12 and can make virtual environments: yours
+# (PYTHON=...), the one called python3, those with a version in their name, pyenv's.
+.PHONY: venv
+venv:
+	@case "$$(uname -s) $$(uname -m)" in \
+	  'Linux x86_64' | 'Linux aarch64' | 'Darwin x86_64') ;; \
+	  *) echo "Error: MXNet 1.9.1 has no wheel for $$(uname -s) $$(uname -m), only for Linux" \
+	       "(x86-64, aarch64) and macOS (x86-64)." >&2; exit 1 ;; \
+	esac; \
+	check='import sys; v = sys.version_info[:2]; import ensurepip, venv; sys.exit(not (3, 9) <= v <= (3, 12))'; \
+	for python in $(or $(PYTHON),python3 python3.12 python3.11 python3.10 python3.9 python \
+	    $$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.*/bin/python 2>/dev/null)); do \
+	  if "$$python" -c "$$check" >/dev/null 2>&1; then \
+	    echo "creating $(VENV) with $$("$$python" --version)"; \
+	    exec "$$python" -m venv --clear $(VENV); \
+	  fi; \
+	done; \
+	echo "Error: no usable Python was found$(if $(PYTHON), at PYTHON=$(PYTHON))." \
+	  "aae_mx needs Python 3.9, 3.10, 3.11 or 3.12 with the modules venv and ensurepip" \
+	  "(on Debian and Ubuntu: apt-get install python3-venv)." \
+	  "Install one, or name one: make PYTHON=/path/to/python ..." >&2; \
+	exit 1

@@ -1,0 +1,38 @@
+"""Adversarial Autoencoders (Makhzani et al., arXiv 1511.05644) in MXNet Gluon.
+
+Three names do most of the work::
+
+    import aae_mx
+    model = aae_mx.fit(aae_mx.Config(prior="swiss_roll", labels="all"))
+    model = aae_mx.load("runs/swiss_roll_supervised")
+    codes = model.encode(images)
+
+They are imported on first use, so that ``aae_mx.priors`` and ``aae_mx.plotting``
+can be used without loading MXNet.
+"""
+
+import sys
+
+__version__ = "0.1.0"
+
+# Written so that any Python can read this far and say what is wrong.
+if not (3, 9) <= sys.version_info[:2] <= (3, 12):
+    raise SystemExit(
+        "aae_mx needs Python 3.9, 3.10, 3.11 or 3.12, because MXNet 1.9.1 does; this is "
+        "Python {}.{}. 'make setup' finds a supported one.".format(*sys.version_info[:2])
+    )
+
+_HOME = {"Config": "config", "fit": "training", "load": "run"}
+__all__ = ["Config", "fit", "load"]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module("aae_mx." + _HOME[name]), name)
+    raise AttributeError("module 'aae_mx' has no attribute {!r}".format(name))
+
+
+def __dir__():
+    return sorted(list(globals()) + __all__)

@@ -1,0 +1,69 @@
+"""The only place that imports MXNet: what it needs is put right first.
+
+MXNet 1.9.1 is the last release. It reads its thread settings when it is loaded, uses
+NumPy names that NumPy 1.24 removed, and on Python 3.12 needs setuptools for distutils.
+"""
+
+import os
+import platform
+import sys
+
+import numpy as np
+
+from aae_mx.errors import ConfigError, InputError
+
+
+def _usable_cores():
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _load_mxnet():
+    if "mxnet" not in sys.modules:
+        # One engine worker that runs each operator on all cores beats several workers that
+        # fight over them, and spinning beats sleeping between operators this short. What
+        # the user has set stays.
+        for name, value in {
+            "OMP_NUM_THREADS": _usable_cores(),
+            "MXNET_CPU_WORKER_NTHREADS": 1,
+            "OPENBLAS_NUM_THREADS": 1,
+            "GOMP_SPINCOUNT": 100_000,
+        }.items():
+            os.environ.setdefault(name, str(value))
+    for name, builtin in {"bool": bool, "int": int}.items():
+        if name not in vars(np):
+            setattr(np, name, builtin)
+    try:
+        import mxnet
+    except ImportError as error:
+        raise InputError(
+            f"cannot import mxnet ({error}); install it with 'make setup' or 'pip install "
+            "mxnet==1.9.1 setuptools'. Its wheels are for Linux (x86-64, aarch64) and macOS "
+            f"(x86-64); this is {platform.system()} {platform.machine()}."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"mxnet cannot load a system library ({error}); on Debian or Ubuntu: "
+            "apt-get install libgomp1 libquadmath0"
+        ) from error
+    return mxnet
+
+
+mx = _load_mxnet()
+
+
+def context(name):
+    """The MXNet context called ``cpu``, ``gpu`` or ``gpu(N)``.
+
+    Raises ConfigError for any other name and for a GPU that is not there.
+    """
+    kind, _, number = name.partition("(")
+    if kind == "cpu":
+        return mx.cpu()
+    index = int(number.rstrip(")") or 0)
+    if index >= mx.context.num_gpus():
+        raise ConfigError(
+            "ctx", name, f"MXNet sees {mx.context.num_gpus()} GPUs here; use --ctx cpu"
+        )
+    return mx.gpu(index)

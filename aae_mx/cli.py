@@ -1,0 +1,145 @@
+"""What the commands have in common: one line and an exit code for every mistake, and options."""
+
+import functools
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from aae_mx.errors import AAEError, ConfigError
+
+
+class Command(click.Command):
+    """A command that ends in one line for a user's mistake: code 2 for its use, else 1."""
+
+    def main(self, *args, **kwargs):
+        return _in_one_line(super().main, args, kwargs)
+
+
+class Group(click.Group):
+    """The same for a group of commands."""
+
+    def main(self, *args, **kwargs):
+        return _in_one_line(super().main, args, kwargs)
+
+
+def _in_one_line(main, args, kwargs):
+    try:
+        status = main(*args, **{**kwargs, "standalone_mode": False})
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.UsageError as error:
+        # Click would print three lines of usage before the message.
+        name = error.ctx.command_path if error.ctx else "aae-mx"
+        message = " ".join(error.format_message().split())
+        _fail(f"{message} See '{name} --help'.", 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except ConfigError as error:
+        _fail(error.option_message, 2)
+    except (AAEError, OSError) as error:
+        _fail(str(error), 1)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+
+
+def _fail(message, status):
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(status)
+
+
+def command(**kwargs):
+    """A click command with this project's way of ending, and ``-h`` beside ``--help``."""
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    return click.command(cls=Command, context_settings=settings, **kwargs)
+
+
+def config_option(field):
+    """The click option of one field of Config: its name, help, default and kind of value.
+
+    Limits stay with Config, so that a bad value gets the same answer from everywhere.
+    """
+    option = "--" + field.name.replace("_", "-")
+    choices = field.metadata.get("choices")
+    extra = {}
+    if "Tuple" in field.type:
+        kind, default = Numbers(), ",".join(map(str, field.default))
+    elif choices:
+        kind, default = click.Choice(choices), field.default
+    elif field.name == "labels":
+        kind, default = Labels(), field.default
+        extra = {"is_flag": False, "flag_value": "all", "metavar": "[N]"}
+    else:
+        kind = next(k for k in (float, int, str) if k.__name__ in field.type)
+        default = field.default
+        if kind is str:
+            extra = {"metavar": {"data_dir": "DIR", "dataset": "NAME", "ctx": "DEVICE"}[field.name]}
+    text = field.metadata["help"]
+    if "prior" in field.metadata:
+        text += f" For the {field.metadata['prior']} prior."
+    return click.option(
+        option,
+        field.name,
+        type=kind,
+        default=default,
+        help=text,
+        show_default=default is not None,
+        **extra,
+    )
+
+
+class Numbers(click.ParamType):
+    """Whole numbers with commas between, as a tuple."""
+
+    name = "N,N,..."
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r}: expected whole numbers with commas between, as 1000,1000")
+
+
+class Labels(click.ParamType):
+    """``all``, ``none`` or a number of labelled images."""
+
+    name = "labels"
+
+    def convert(self, value, param, ctx):
+        return int(value) if isinstance(value, str) and value.lstrip("-").isdigit() else value
+
+
+def option_run():
+    """The argument RUN: the directory of a finished run."""
+    return click.argument("run", type=click.Path(path_type=Path))
+
+
+def option_seed(what):
+    """The option --seed of commands that draw something."""
+    return click.option(
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help=what
+    )
+
+
+def writable_file(path, suffixes, overwrite):
+    """Check ``path`` as a file to be written, before the work that would fill it.
+
+    Raises ConfigError for another suffix, a directory that is not there and a file that is.
+    """
+    path = Path(path)
+    if path.suffix not in suffixes:
+        raise ConfigError("out", path, f"expected a file that ends in {' or '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise ConfigError("out", path, f"the directory {path.parent} does not exist; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError("out", path, f"the directory {path.parent} cannot be written")
+    if path.exists() and not overwrite:
+        raise ConfigError("out", path, "the file exists; add --overwrite or choose another")
+    return path
+
+
+option_overwrite = functools.partial(
+    click.option, "--overwrite", is_flag=True, help="Replace files that exist."
+)

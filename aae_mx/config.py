@@ -1,0 +1,287 @@
+"""The settings of a run: the only home of their defaults, limits and descriptions.
+
+The command line, the file ``config.json`` of a run and ``aae_mx.fit`` all read them here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from typing import Optional, Tuple, Union
+
+from aae_mx import priors
+from aae_mx.errors import ConfigError
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "softrelu", "softsign")
+
+
+def _setting(default, help, **limits):
+    """A field of Config. ``limits``: choices, at_least, above, below, prior (the one it is for)."""
+    return dataclasses.field(default=default, metadata={"help": help, **limits})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides what is trained. Raises ConfigError for what cannot be.
+
+    ``labels`` chooses the formulation: ``"none"`` is unsupervised, ``"all"`` supervised,
+    a number N semi-supervised with N labelled training images. The hyper-parameters of the
+    original code are in ``REFERENCE``: ``Config(**REFERENCE, prior="uniform")``.
+    """
+
+    prior: str = _setting("gaussian", "The prior p(z).", choices=tuple(priors.PRIORS))
+    labels: Union[str, int] = _setting(
+        "none",
+        "Condition the discriminator on labels. Without a value: on the label of every "
+        "training image (supervised). With a number N: on those of N training images, as many "
+        "of each class, the rest marked unknown (semi-supervised).",
+    )
+
+    dataset: str = _setting(
+        "mnist", "'mnist' (in the package), or the name of an image set of OpenML to fetch."
+    )
+    data_dir: Optional[str] = _setting(
+        None, "Read the four IDX files, gzipped or not, from this directory instead."
+    )
+    limit: Optional[int] = _setting(
+        None,
+        "Use only the first so many training and held-out images, to try things out.",
+        at_least=1,
+    )
+
+    epochs: int = _setting(12, "Passes over all training images.", at_least=1)
+    batch_size: int = _setting(200, "Images per step.", at_least=1)
+    reconstruction_rate: float = _setting(
+        3e-4, "Adam's learning rate in the reconstruction phase.", above=0
+    )
+    generator_rate: float = _setting(2e-3, "Adam's learning rate in the generator phase.", above=0)
+    discriminator_rate: Optional[float] = _setting(
+        None,
+        "Adam's learning rate in the discriminator phase. "
+        "[default: the generator's with labels, 0.2 of it without]",
+        above=0,
+    )
+    decay: str = _setting(
+        "linear", "Learning rates fall linearly to zero, or stay.", choices=("linear", "none")
+    )
+    encoder_adam: str = _setting(
+        "separate",
+        "The encoder's reconstruction and generator phases have an Adam each, or share one.",
+        choices=("separate", "shared"),
+    )
+    image_noise: float = _setting(
+        0.3, "Standard deviation of the noise on the encoder's input in training.", at_least=0
+    )
+    code_noise: float = _setting(
+        0.2,
+        "Standard deviation of the noise on the discriminator's inputs in training; it falls "
+        "linearly to zero.",
+        at_least=0,
+    )
+    beta1: float = _setting(0.1, "Adam's decay of the mean gradient.", at_least=0, below=1)
+    beta2: float = _setting(0.999, "Adam's decay of the squared gradient.", at_least=0, below=1)
+    epsilon: float = _setting(1e-8, "Adam's epsilon.", above=0)
+    clip: float = _setting(5.0, "Every entry of a gradient is clipped to ± this.", above=0)
+    reconstruction: str = _setting(
+        "squared_error",
+        "Reconstruction loss: half the squared error, or the cross-entropy, of pixels in 0-1.",
+        choices=("squared_error", "cross_entropy"),
+    )
+    reduction: str = _setting(
+        "sum", "Over an image's pixels; over the batch it is the mean.", choices=("sum", "mean")
+    )
+
+    code_dim: int = _setting(2, "Dimensions of the code z; an even number.", at_least=2)
+    hidden: Tuple[int, ...] = _setting(
+        (1000, 1000), "Hidden layers of the encoder; the decoder has them in reverse.", at_least=1
+    )
+    discriminator_hidden: Tuple[int, ...] = _setting(
+        (500, 500), "Hidden layers of the discriminator.", at_least=1
+    )
+    activation: str = _setting("relu", "Of the hidden layers.", choices=ACTIVATIONS)
+    init_std: float = _setting(0.01, "Standard deviation of the initial weights.", above=0)
+
+    prior_std: float = _setting(
+        priors.GAUSSIAN_STD, "Standard deviation of the Gaussian.", above=0, prior="gaussian"
+    )
+    mixture_std_x: float = _setting(
+        priors.MIXTURE_STD_X,
+        "Standard deviation of a petal along its axis.",
+        above=0,
+        prior="gaussian_mixture",
+    )
+    mixture_std_y: float = _setting(
+        priors.MIXTURE_STD_Y,
+        "Standard deviation of a petal across it.",
+        above=0,
+        prior="gaussian_mixture",
+    )
+    mixture_shift: float = _setting(
+        priors.MIXTURE_SHIFT,
+        "Distance of a petal's middle from the origin.",
+        at_least=0,
+        prior="gaussian_mixture",
+    )
+    roll_radius: float = _setting(
+        priors.ROLL_RADIUS, "Outer radius of the swiss roll.", above=0, prior="swiss_roll"
+    )
+    roll_turns: float = _setting(
+        priors.ROLL_TURNS, "Turns of the swiss roll.", above=0, prior="swiss_roll"
+    )
+    extent: float = _setting(
+        priors.UNIFORM_EXTENT, "Half the side of the uniform square.", above=0, prior="uniform"
+    )
+
+    seed: int = _setting(0, "Decides weights, labelled subset, shuffling and prior.", at_least=0)
+    ctx: str = _setting("cpu", "Where to compute: cpu, gpu or gpu(N).")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            # JSON has no tuples and NumPy's numbers are not Python's.
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                value = tuple(value)
+            elif hasattr(value, "item"):
+                value = value.item()
+            elif isinstance(value, int) and not isinstance(value, bool) and "float" in field.type:
+                value = float(value)
+            object.__setattr__(self, field.name, value)
+            _check(field, value)
+        if self.data_dir is not None:
+            # A run is read again from other working directories.
+            object.__setattr__(self, "data_dir", os.path.abspath(self.data_dir))
+        if self.prior == "gaussian" and self.labels != "none":
+            raise ConfigError(
+                "prior",
+                self.prior,
+                "the single Gaussian has no pieces that labels could name; with labels use "
+                "gaussian_mixture, swiss_roll or uniform",
+            )
+        for field in dataclasses.fields(self):
+            owner = field.metadata.get("prior")
+            if owner not in (None, self.prior) and getattr(self, field.name) != field.default:
+                raise ConfigError(
+                    field.name,
+                    getattr(self, field.name),
+                    f"it shapes the {owner} prior, but the prior here is {self.prior}",
+                )
+        if self.data_dir is not None and self.dataset != "mnist":
+            raise ConfigError(
+                "data_dir",
+                self.data_dir,
+                f"the data cannot be both a directory and the dataset {self.dataset!r}; give one",
+            )
+
+    @property
+    def formulation(self):
+        """``unsupervised``, ``supervised`` or ``semi_supervised``, as in the post."""
+        return {"none": "unsupervised", "all": "supervised"}.get(self.labels, "semi_supervised")
+
+    @property
+    def name(self):
+        """A name for the run: the prior, the formulation, and what differs in the data."""
+        parts = [self.prior, self.formulation]
+        if self.formulation == "semi_supervised":
+            parts.append(str(self.labels))
+        if self.data_dir is not None:
+            parts.append(os.path.basename(self.data_dir) or "data")
+        elif self.dataset != "mnist":
+            parts.append(self.dataset)
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(parts))
+
+    @property
+    def rates(self):
+        """The learning rate of each phase at the start, the discriminator's worked out."""
+        discriminator = self.discriminator_rate
+        if discriminator is None:
+            discriminator = self.generator_rate * (0.2 if self.labels == "none" else 1.0)
+        return {
+            "reconstruction": self.reconstruction_rate,
+            "discriminator": discriminator,
+            "generator": self.generator_rate,
+        }
+
+    @property
+    def prior_parameters(self):
+        """The prior's own settings, as keyword arguments of its function in ``priors``."""
+        names = {
+            "gaussian": {"std": "prior_std"},
+            "gaussian_mixture": {
+                "std_x": "mixture_std_x",
+                "std_y": "mixture_std_y",
+                "shift": "mixture_shift",
+            },
+            "swiss_roll": {"radius": "roll_radius", "turns": "roll_turns"},
+            "uniform": {"extent": "extent"},
+        }[self.prior]
+        return {argument: getattr(self, field) for argument, field in names.items()}
+
+    def to_dict(self):
+        """A dictionary of every setting that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings):
+        """The inverse of ``to_dict``. Raises ConfigError for an unknown name or a bad value."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise ConfigError(name, settings[name], "there is no such setting")
+        return cls(**settings)
+
+
+# The original code's hyper-parameters, where the defaults differ.
+REFERENCE = {
+    "epochs": 20,
+    "batch_size": 100,
+    "reconstruction_rate": 2e-3,
+    "generator_rate": 2e-3,
+    "decay": "none",
+    "encoder_adam": "shared",
+    "image_noise": 0.0,
+    "code_noise": 0.0,
+    "reduction": "mean",
+}
+
+
+def _check(field, value):
+    """Raise ConfigError unless ``value`` has the type and lies in the limits of ``field``."""
+    if field.name == "labels":
+        if value not in ("none", "all") and not (_is(int, value) and value >= 1):
+            raise ConfigError(
+                "labels", value, "expected 'all', 'none' or a number of images, at least 1"
+            )
+        return
+    if value is None and "Optional" in field.type:
+        return
+    limits = field.metadata
+    several = "Tuple" in field.type
+    if several and not (isinstance(value, tuple) and value):
+        raise ConfigError(field.name, value, "expected numbers with commas between, as 1000,1000")
+    for item in value if several else (value,):
+        kind = next(kind for kind in (float, int, str) if kind.__name__ in field.type)
+        if not _is(kind, item):
+            name = {float: "a finite number", int: "a whole number", str: "a text"}[kind]
+            raise ConfigError(field.name, value, f"expected {name}")
+        if "choices" in limits and item not in limits["choices"]:
+            raise ConfigError(field.name, value, f"expected one of {', '.join(limits['choices'])}")
+        if "at_least" in limits and item < limits["at_least"]:
+            raise ConfigError(field.name, value, f"expected at least {limits['at_least']}")
+        if "above" in limits and item <= limits["above"]:
+            raise ConfigError(field.name, value, f"expected more than {limits['above']}")
+        if "below" in limits and item >= limits["below"]:
+            raise ConfigError(field.name, value, f"expected less than {limits['below']}")
+    if field.name == "code_dim" and value % 2:
+        raise ConfigError(
+            "code_dim", value, "expected an even number, as priors are drawn in pairs of dimensions"
+        )
+    if field.name == "ctx" and not re.fullmatch(r"cpu|gpu(\(\d{1,3}\))?", value):
+        raise ConfigError("ctx", value, "expected cpu, gpu or gpu(N)")
+
+
+def _is(kind, value):
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    return kind is not float or math.isfinite(value)

@@ -1,0 +1,25 @@
+"""What can go wrong through a user's input; each message is one line that says what to do."""
+
+
+class AAEError(Exception):
+    """The base of the two; catch it to catch both."""
+
+
+class ConfigError(AAEError, ValueError):
+    """A setting that cannot be used. The command line ends with exit code 2.
+
+    ``field`` is the name in :class:`aae_mx.Config`; the command line prints it as its option.
+    """
+
+    def __init__(self, field, value, message):
+        super().__init__(f"{field}={value!r}: {message}")
+        self.option_message = f"--{field.replace('_', '-')} {option_text(value)}: {message}"
+
+
+class InputError(AAEError, ValueError):
+    """A file, directory or array that cannot be used. The command line ends with exit code 1."""
+
+
+def option_text(value):
+    """``value`` as it is written on the command line: (1000, 1000) is 1000,1000."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)

@@ -1,0 +1,98 @@
+"""The three networks of an adversarial autoencoder, as Gluon HybridBlocks.
+
+All are multi-layer perceptrons (the post's, and the paper's appendix A.1): no batch
+normalisation, and no activation on their outputs.
+"""
+
+import numpy as np
+
+from aae_mx.backend import mx
+
+nn = mx.gluon.nn
+
+
+def mlp(sizes, activation):
+    """Dense layers of the given sizes, input first; ``activation`` after all but the last."""
+    layers = nn.HybridSequential()
+    for inputs, outputs in zip(sizes[:-2], sizes[1:-1]):
+        layers.add(nn.Dense(outputs, activation=activation, in_units=inputs))
+    layers.add(nn.Dense(sizes[-1], in_units=sizes[-2]))
+    return layers
+
+
+class Encoder(nn.HybridBlock):
+    """Images (N, pixels) in 0–1 to codes z (N, code_dim). It is the game's generator."""
+
+    def __init__(self, n_pixels, hidden, code_dim, activation, **kwargs):
+        super().__init__(**kwargs)
+        self.layers = mlp([n_pixels, *hidden, code_dim], activation)
+
+    def hybrid_forward(self, F, images):
+        return self.layers(images)
+
+
+class Decoder(nn.HybridBlock):
+    """Codes z (N, code_dim) to pixel logits (N, pixels); their sigmoid is the image in 0–1."""
+
+    def __init__(self, n_pixels, hidden, code_dim, activation, **kwargs):
+        super().__init__(**kwargs)
+        self.layers = mlp([code_dim, *reversed(hidden), n_pixels], activation)
+
+    def hybrid_forward(self, F, codes):
+        return self.layers(codes)
+
+
+class Discriminator(nn.HybridBlock):
+    """Codes z (N, code_dim) to logits (N, 1): above 0 means "from the prior".
+
+    ``n_conditions`` is the length of the one-hot that stands before z: 0 for z alone,
+    n for labels, n + 1 for labels of which the last entry says "unknown".
+    """
+
+    def __init__(self, code_dim, n_conditions, hidden, activation, **kwargs):
+        super().__init__(**kwargs)
+        self.n_conditions = n_conditions
+        self.layers = mlp([n_conditions + code_dim, *hidden, 1], activation)
+
+    def hybrid_forward(self, F, codes, condition=None):
+        if (condition is None) != (self.n_conditions == 0):
+            raise ValueError(
+                f"this discriminator takes a condition of {self.n_conditions} entries, "
+                f"{'none' if condition is None else 'one'} was given"
+            )
+        if condition is not None:
+            codes = F.concat(condition, codes, dim=1)
+        return self.layers(codes)
+
+
+def build_networks(config, n_pixels, n_labels, ctx):
+    """Encoder, decoder and discriminator for a Config: weights N(0, init_std²), biases 0.
+
+    Returns a dictionary of them under those names. The weights depend on the seed alone.
+    """
+    n_conditions = {"unsupervised": 0, "supervised": n_labels, "semi_supervised": n_labels + 1}
+    shape = (config.hidden, config.code_dim, config.activation)
+    networks = {
+        "encoder": Encoder(n_pixels, *shape),
+        "decoder": Decoder(n_pixels, *shape),
+        "discriminator": Discriminator(
+            config.code_dim,
+            n_conditions[config.formulation],
+            config.discriminator_hidden,
+            config.activation,
+        ),
+    }
+    rng = np.random.default_rng([config.seed, 0])
+    for network in networks.values():
+        network.initialize(mx.init.Zero(), ctx=ctx)
+        for name, parameter in parameters(network).items():
+            if name.endswith("weight"):
+                values = config.init_std * rng.standard_normal(parameter.shape, np.float32)
+                parameter.set_data(mx.nd.array(values, ctx=ctx))
+        network.hybridize(static_alloc=True, static_shape=True)
+    return networks
+
+
+def parameters(network):
+    """The parameters by names that do not depend on how many networks were made before."""
+    return network._collect_params_with_prefix()

@@ -1,0 +1,105 @@
+"""``python -m aae_mx.plot``: draw the figures of a run."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import numpy as np
+
+from aae_mx import plotting
+from aae_mx.cli import command, option_run, option_seed
+
+# As many training images as the post's q(z) shows, and as many prior samples.
+N_POINTS = 12_800
+N_IMAGES = 100
+DPI = 100
+
+
+@command(name="plot", epilog="Example: python -m aae_mx.plot runs/swiss_roll_supervised")
+@option_run()
+@click.option("--out", metavar="DIR", help="Where to write them. [default: RUN/figures]")
+@option_seed("Decides the prior samples.")
+def main(run, out, seed):
+    """Draw p(z), q(z), the decoded plane, reconstructions, samples and losses of a run.
+
+    The files (pz.png, qz.png, output.png, reconstructions.png, samples.png, losses.png) of an
+    earlier call are replaced.
+    """
+    from aae_mx.run import load
+
+    click.echo(f"figures: {plot_run(load(run), out, seed=seed)}")
+
+
+def plot_run(model, out=None, dataset=None, seed=0):
+    """Write the six figures of a trained model into ``out``; returns that directory.
+
+    ``out`` is RUN/figures by default, ``dataset`` the one that the run was trained on. q(z)
+    shows the first 12,800 training images, as the post does; its points in the
+    semi-supervised case are coloured by the true labels, known to the model or not.
+    """
+    from aae_mx.data import load_dataset, to_unit
+    from aae_mx.run import read_history
+
+    out = model.run / "figures" if out is None else Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    dataset = dataset or load_dataset(model.config)
+    codes = model.encode(dataset.train_images[:N_POINTS])
+    prior, pieces = model.sample_prior(N_POINTS, seed=seed)
+    codes, fitted = plotting.project(codes)
+    prior, _ = plotting.project(prior, fitted)
+    limit = plotting.shared_limit(codes, prior)
+    if model.config.formulation == "unsupervised":
+        # No piece of the prior stands for a label.
+        pieces = None
+    with saved(out / "pz.png") as axes:
+        plotting.scatter_prior(prior, pieces, model.classes, limit=limit, ax=axes)
+    with saved(out / "qz.png") as axes:
+        labels = dataset.train_labels[:N_POINTS]
+        plotting.scatter_codes(codes, labels, model.classes, limit=limit, ax=axes)
+    with saved(out / "output.png") as axes:
+        plotting.show_plane(model.decode(plotting.plane_codes(fitted)), ax=axes)
+    originals = to_unit(dataset.test_images[:N_IMAGES]).reshape(-1, *model.image_shape)
+    with saved(out / "reconstructions.png", height=1 + plotting.sheet_height(200, 20)) as axes:
+        plotting.show_reconstructions(originals, model.reconstruct(originals), ax=axes)
+    with saved(out / "samples.png") as axes:
+        samples, columns = prior_sheet(model, N_IMAGES, seed=seed)
+        plotting.show_images(samples, columns, "prior samples, decoded", ax=axes)
+    with saved(out / "losses.png", width=15, height=4, columns=3) as axes:
+        plotting.loss_curves(read_history(model.run), axes)
+    return out
+
+
+def prior_sheet(model, n, seed):
+    """``n`` decoded prior samples for a sheet, and its columns.
+
+    If labels mean something, every column holds the samples of one label.
+    """
+    if model.config.formulation == "unsupervised":
+        return model.sample(n, seed=seed), None
+    columns = len(model.classes)
+    return model.sample(n, labels=np.arange(n) % columns, seed=seed), columns
+
+
+@contextmanager
+def saved(path, width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, rows=1, columns=1):
+    """Axes (an array of them if there are several) of a figure that is then saved.
+
+    Written aside and renamed. Without pyplot, so that no display is needed.
+    """
+    from matplotlib.figure import Figure
+
+    from aae_mx.run import write_aside
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    yield figure.subplots(rows, columns)
+    # No date or version in the file: the same figure is the same bytes.
+    write_aside(
+        path,
+        lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The post's figures, drawn with matplotlib from plain arrays.
+
+Every function takes arrays and an optional ``ax``, and returns the axes; none of them
+touches a model or the disk. Without ``ax``, one is made with pyplot, as a notebook wants.
+"""
+
+import math
+
+import numpy as np
+
+# The post's scatter plots: 8 × 8 inches, points of size 8, the colour map "rainbow".
+FIGURE_INCHES = 8
+POINT_SIZE = 8
+COLOUR_MAP = "rainbow"
+# The post's decoded plane: z in [−4, 4]² in steps of 0.4.
+PLANE_EXTENT = 4.0
+PLANE_STEPS = 21
+
+
+def scatter_codes(codes, labels=None, classes=None, title="q(z)", limit=None, ax=None):
+    """Codes (N, 2) as points: one colour per label with a legend, or one colour.
+
+    ``labels``: integers of shape (N,); ``classes``: their names in the legend. Axes are
+    equal; ``limit`` sets them to ±limit.
+    """
+    ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
+    codes = np.asarray(codes)
+    if codes.ndim != 2 or codes.shape[1] != 2:
+        raise ValueError(f"codes of shape {codes.shape}: expected (N, 2); see project")
+    if labels is None:
+        ax.scatter(codes[:, 0], codes[:, 1], s=POINT_SIZE, linewidths=0)
+    else:
+        labels = np.asarray(labels)
+        n = len(classes) if classes is not None else int(labels.max(initial=0)) + 1
+        classes = [str(label) for label in range(n)] if classes is None else classes
+        points = ax.scatter(
+            codes[:, 0],
+            codes[:, 1],
+            s=POINT_SIZE,
+            c=labels,
+            cmap=COLOUR_MAP,
+            vmin=0,
+            vmax=max(n - 1, 1),
+            linewidths=0,
+        )
+        colours = points.cmap(points.norm(np.arange(n)))
+        handles = [
+            ax.scatter([], [], s=40, color=colour, label=name)
+            for colour, name in zip(colours, classes)
+        ]
+        ax.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.8)
+    ax.set_title(title)
+    ax.set_aspect("equal")
+    if limit is not None:
+        ax.set_xlim(-limit, limit)
+        ax.set_ylim(-limit, limit)
+    return ax
+
+
+def scatter_prior(codes, labels=None, classes=None, title="p(z)", limit=None, ax=None):
+    """Samples of the prior, drawn as ``scatter_codes`` draws codes."""
+    return scatter_codes(codes, labels, classes, title, limit, ax)
+
+
+def shared_limit(*codes):
+    """A limit that shows nearly all points (all but 1 in 500) of several sets of codes."""
+    return 1.1 * max(float(np.quantile(np.abs(c), 0.998)) for c in codes if len(c))
+
+
+def project(codes, fitted=None):
+    """Codes (N, code_dim) in two dimensions, and the PCA that took them there.
+
+    Two-dimensional codes come back as they are, with None. ``fitted``: a PCA returned
+    before, to project other codes alike.
+    """
+    codes = np.asarray(codes)
+    if codes.shape[1] == 2:
+        return codes, None
+    from sklearn.decomposition import PCA
+
+    if fitted is None:
+        fitted = PCA(n_components=2, random_state=0).fit(codes)
+    return fitted.transform(codes), fitted
+
+
+def plane_codes(fitted=None):
+    """The 441 codes of the decoded plane, row by row from the top left: (441, code_dim).
+
+    With the PCA of ``project`` for codes of more dimensions, the plane is that of its two
+    components, through the mean.
+    """
+    line = np.linspace(-PLANE_EXTENT, PLANE_EXTENT, PLANE_STEPS, dtype=np.float32)
+    x, y = np.meshgrid(line, line[::-1])
+    codes = np.stack([x.ravel(), y.ravel()], axis=1)
+    return codes if fitted is None else fitted.inverse_transform(codes).astype(np.float32)
+
+
+def show_plane(images, title="decoded plane", ax=None):
+    """The images decoded from ``plane_codes``, (441, height, width), where their codes lie."""
+    ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
+    half = PLANE_EXTENT / (PLANE_STEPS - 1)
+    edge = PLANE_EXTENT + half
+    _show(ax, tile(images, PLANE_STEPS), extent=(-edge, edge, -edge, edge))
+    ax.set_title(title)
+    ax.set_xlabel("z[0]")
+    ax.set_ylabel("z[1]")
+    return ax
+
+
+def show_images(images, columns=None, title=None, ax=None):
+    """Images (N, height, width) in 0–1 as a sheet, ``columns`` to a row (as a square if None)."""
+    columns = columns or _square(len(images))
+    ax = _axes(ax, FIGURE_INCHES, sheet_height(len(images), columns))
+    _show(ax, tile(images, columns))
+    ax.set_axis_off()
+    if title:
+        ax.set_title(title)
+    return ax
+
+
+def show_reconstructions(originals, reconstructions, title=None, ax=None):
+    """Pairs of columns, ten to a row: each original with its reconstruction on its right.
+
+    Both are (N, height, width) in 0–1.
+    """
+    pairs = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
+    return show_images(pairs, 20, title or "originals, each with its reconstruction", ax)
+
+
+def loss_curves(history, axes=None):
+    """Three axes of the history's columns by epoch: reconstruction, entropies, accuracies.
+
+    ``history``: {column: list of one value per epoch}, as in a run's history.csv. Returns
+    the array of three axes.
+    """
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        _, axes = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
+    panels = (
+        (
+            "mean L2 norm of the error per image",
+            {"reconstruction_l2": "in training", "held_out_l2": "held out"},
+        ),
+        (
+            "cross-entropy (nats)",
+            {"discriminator_entropy": "discriminator", "generator_entropy": "generator"},
+        ),
+        (
+            "accuracy",
+            {
+                "discriminator_accuracy": "discriminator right",
+                "generator_accuracy": "discriminator fooled",
+            },
+        ),
+    )
+    for ax, (label, columns) in zip(axes, panels):
+        for column, name in columns.items():
+            ax.plot(history["epoch"], history[column], marker=".", label=name)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel(label)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.legend()
+    return axes
+
+
+def sheet_height(n, columns=None):
+    """The height in inches of a sheet of ``n`` square images, FIGURE_INCHES wide."""
+    columns = columns or _square(n)
+    return FIGURE_INCHES * math.ceil(n / columns) / columns
+
+
+def _square(n):
+    return math.ceil(math.sqrt(n))
+
+
+def tile(images, columns):
+    """One sheet (rows · height, columns · width) of images (N, height, width), the rest 0."""
+    images = np.asarray(images)
+    n, height, width = images.shape[:3]
+    rows = math.ceil(n / columns)
+    sheet = np.zeros((rows * columns, *images.shape[1:]), images.dtype)
+    sheet[:n] = images
+    sheet = sheet.reshape(rows, columns, *images.shape[1:]).swapaxes(1, 2)
+    return sheet.reshape(rows * height, columns * width, *images.shape[3:])
+
+
+def _show(ax, sheet, **kwargs):
+    ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", **kwargs)
+
+
+def _axes(ax, width, height):
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(width, height), layout="constrained")[1]

@@ -1,0 +1,66 @@
+"""What a training shows: a bar on a terminal, plain lines elsewhere; the log gets the lines."""
+
+import sys
+import time
+
+import click
+
+
+class Progress:
+    """Shows and logs the progress of a training of ``epochs`` epochs of ``steps`` steps each."""
+
+    def __init__(self, epochs, steps, quiet, log_path):
+        self.epochs, self.steps, self.quiet = epochs, steps, quiet
+        self.log = open(log_path, "a", encoding="utf-8")
+        self.bar = None
+        self.start = time.monotonic()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.bar is not None:
+            self.bar.render_finish()
+        self.log.close()
+
+    def line(self, text):
+        """Log ``text``, and print it unless there is a bar or quiet was asked for."""
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=self.log, flush=True)
+        if not self.quiet and self.bar is None:
+            click.echo(text)
+
+    def step(self, epoch, step, means):
+        """Move the bar to ``step`` of ``epoch`` and show the metrics' means so far."""
+        if self.quiet or not sys.stderr.isatty():
+            return
+        if self.bar is None:
+            self.bar = click.progressbar(
+                length=self.epochs * self.steps, item_show_func=str, file=sys.stderr
+            )
+        self.bar.label = f"epoch {epoch}/{self.epochs}"
+        losses = (
+            f"reconstruction {means['reconstruction_l2']:.2f}"
+            f"  discriminator {means['discriminator_entropy']:.3f}"
+            f"  generator {means['generator_entropy']:.3f}"
+        )
+        self.bar.update((epoch - 1) * self.steps + step - self.bar.pos, losses)
+
+    def epoch(self, row):
+        """Report a row of the history."""
+        left = (time.monotonic() - self.start) * (self.epochs - row["epoch"]) / row["epoch"]
+        self.line(
+            f"epoch {row['epoch']:{len(str(self.epochs))}}/{self.epochs}"
+            f"  reconstruction {row['reconstruction_l2']:.3f}, held out {row['held_out_l2']:.3f}"
+            f"  discriminator {row['discriminator_entropy']:.3f}"
+            f" ({row['discriminator_accuracy']:.1%} right)"
+            f"  generator {row['generator_entropy']:.3f}"
+            f" ({row['generator_accuracy']:.1%} fooled)"
+            f"  {row['seconds']:.1f} s, {duration(left)} left"
+        )
+
+
+def duration(seconds):
+    """``seconds`` as 1:02:03 or 2:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

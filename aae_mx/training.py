@@ -1,0 +1,341 @@
+"""The training loop, written by hand with autograd: three phases for every batch.
+
+1. *Reconstruction*: encoder and decoder learn to give the image back.
+2. *Discriminator*: it learns to tell codes of images, q(z), from samples of the prior, p(z).
+3. *Generator*: the encoder learns to make it take its codes for prior samples.
+
+Source: Makhzani et al., section 2, and the post. Each phase function records, runs
+backward, steps the optimizers of its networks, and returns what it measured as an NDArray
+that may not be computed yet: the host waits for the device at log intervals only.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from aae_mx import priors
+from aae_mx.backend import mx
+from aae_mx.data import labelled_subset, load_dataset, to_unit
+from aae_mx.errors import AAEError
+from aae_mx.model import AAE
+from aae_mx.optimizer import Adam
+from aae_mx.progress import Progress
+from aae_mx.run import Run
+
+autograd, nd = mx.autograd, mx.nd
+
+# Steps between two looks at the losses.
+LOG_EVERY = 50
+# Values in the bank of image noise.
+NOISE_BANK = 3_000_000
+# Random streams of a run, each seeded by (seed, stream, ...); 0 draws the weights.
+SUBSET_STREAM, EPOCH_STREAM = 1, 2
+METRICS = (
+    "reconstruction_loss",
+    "reconstruction_l2",
+    "discriminator_entropy",
+    "discriminator_accuracy",
+    "generator_entropy",
+    "generator_accuracy",
+)
+
+
+def squared_error(logits, images):
+    """½ (x̂ − x)², summed over the pixels: shape (N,).
+
+    ``logits`` (N, pixels) of the decoder, ``images`` (N, pixels) in 0–1.
+    """
+    return 0.5 * squared_norms(nd.Activation(logits, act_type="sigmoid") - images)
+
+
+def cross_entropy(logits, targets):
+    """−t log σ(l) − (1 − t) log(1 − σ(l)), summed over the columns: shape (N,).
+
+    Computed from the logits so that it stays finite. It is the reconstruction loss by that
+    name, and the loss of discriminator (targets 1: prior, 0: encoder) and generator.
+    """
+    return _row_sums(nd.Activation(logits, act_type="softrelu") - logits * targets)
+
+
+def squared_norms(rows):
+    """The squared L2 norm of each row: (N, M) to (N,)."""
+    return _row_sums(nd.square(rows))
+
+
+def _row_sums(rows):
+    # A product with ones: on the CPU MXNet's own sum takes several times as long.
+    return nd.dot(rows, nd.ones(rows.shape[1], ctx=rows.context))
+
+
+RECONSTRUCTION_LOSSES = {"squared_error": squared_error, "cross_entropy": cross_entropy}
+
+
+def reconstruction_phase(model, optimizers, images, noisy_images, rate):
+    """Train encoder and decoder to give ``images`` (N, pixels) back from ``noisy_images``.
+
+    Returns the codes (N, code_dim), detached, and [loss, mean L2 norm of x̂ − x].
+    """
+    config = model.config
+    with autograd.record():
+        codes = model.encoder(noisy_images)
+        logits = model.decoder(codes)
+        loss = nd.mean(RECONSTRUCTION_LOSSES[config.reconstruction](logits, images))
+        if config.reduction == "mean":
+            loss = loss / images.shape[1]
+    loss.backward()
+    optimizers["encoder"].step(rate)
+    optimizers["decoder"].step(rate)
+    errors = squared_norms(nd.Activation(logits.detach(), act_type="sigmoid") - images)
+    return codes.detach(), nd.concat(loss.detach(), nd.mean(nd.sqrt(errors)), dim=0)
+
+
+def discriminator_phase(model, optimizers, codes, prior_codes, condition, rate):
+    """Train the discriminator to answer 0 for ``codes`` and 1 for ``prior_codes``.
+
+    Both are (N, code_dim) and detached from the encoder, which must not learn here;
+    ``condition`` is the one-hot that both share, (N, n_conditions), or None. Returns the
+    mean cross-entropy and the accuracy over both.
+    """
+    n = len(codes)
+    targets = nd.concat(nd.zeros((n, 1), codes.context), nd.ones((n, 1), codes.context), dim=0)
+    both = nd.concat(codes, prior_codes, dim=0)
+    if condition is not None:
+        condition = nd.concat(condition, condition, dim=0)
+    with autograd.record():
+        logits = _discriminate(model, both, condition)
+        entropy = nd.mean(cross_entropy(logits, targets))
+        # The original adds the gradients of two passes, each a mean over its N codes; one
+        # pass over both has the mean over 2 N.
+        loss = 2 * entropy
+    loss.backward()
+    optimizers["discriminator"].step(rate)
+    return nd.concat(entropy.detach(), _accuracy(logits, targets), dim=0)
+
+
+def generator_phase(model, optimizers, noisy_images, code_noise, condition, rate):
+    """Train the encoder to make the discriminator answer 1 for its codes.
+
+    ``code_noise`` (N, code_dim) is added to the codes, as it was to the discriminator's
+    inputs in its own phase; or None. Returns the cross-entropy and the share of codes that
+    fool the discriminator.
+    """
+    with autograd.record():
+        # Encoded afresh: the encoder has changed since the reconstruction phase, and this
+        # time the gradient must reach it.
+        codes = model.encoder(noisy_images)
+        if code_noise is not None:
+            codes = codes + code_noise
+        logits = _discriminate(model, codes, condition)
+        targets = nd.ones_like(logits)
+        loss = nd.mean(cross_entropy(logits, targets))
+    loss.backward()
+    optimizers["generator"].step(rate)
+    return nd.concat(loss.detach(), _accuracy(logits, targets), dim=0)
+
+
+def _discriminate(model, codes, condition):
+    return model.discriminator(codes, *(() if condition is None else (condition,)))
+
+
+def _accuracy(logits, targets):
+    return nd.mean((logits.detach() > 0) == targets)
+
+
+def build_optimizers(model):
+    """One Adam per network, and one more for the encoder in its generator phase.
+
+    Reconstruction and generator gradients differ in size, so by default each has second
+    moments of its own; in the original they share them, and "generator" is "encoder".
+    """
+    config = model.config
+    networks = dict(model.networks)
+    if config.encoder_adam == "separate":
+        networks["generator"] = model.encoder
+    optimizers = {
+        name: Adam(network, config.beta1, config.beta2, config.epsilon, config.clip)
+        for name, network in networks.items()
+    }
+    optimizers.setdefault("generator", optimizers["encoder"])
+    return optimizers
+
+
+def training_labels(config, dataset):
+    """The labels that training may see, int64 of shape (N,): n_labels stands for "unknown".
+
+    None in the unsupervised formulation.
+    """
+    if config.formulation == "unsupervised":
+        return None
+    labels, n_labels = dataset.train_labels, len(dataset.classes)
+    if config.formulation == "supervised":
+        return labels
+    rng = np.random.default_rng([config.seed, SUBSET_STREAM])
+    return np.where(labelled_subset(labels, config.labels, n_labels, rng), labels, n_labels)
+
+
+def draw_prior(config, labels, n, n_labels, rng):
+    """Prior codes (n, code_dim) to set against n images, in the pieces of their labels.
+
+    For images without a label (n_labels in ``labels``, or no labels at all) the sample is
+    drawn from the whole prior.
+    """
+    if labels is not None:
+        labels = np.where(labels < n_labels, labels, rng.integers(n_labels, size=n))
+    codes, _ = priors.PRIORS[config.prior](
+        n,
+        rng,
+        code_dim=config.code_dim,
+        n_labels=n_labels,
+        labels=labels,
+        **config.prior_parameters,
+    )
+    return codes
+
+
+def train_epoch(model, optimizers, images, labels, epoch, watch):
+    """One pass over ``images``, an NDArray (N, pixels), in an order drawn for this epoch.
+
+    ``labels`` as from ``training_labels``. ``watch(step, means)`` is called at log intervals
+    with the metrics' means so far. Returns those means at the end, {metric: float}.
+    Raises AAEError when a loss is no longer finite.
+    """
+    config, ctx, n = model.config, model.ctx, len(images)
+    n_labels = len(model.classes)
+    # Shuffling, prior and noise depend on seed and epoch alone, not on the epochs before.
+    rng = np.random.default_rng([config.seed, EPOCH_STREAM, epoch])
+    order = rng.permutation(n)
+    shuffled = None if labels is None else labels[order]
+    prior_codes = draw_prior(config, shuffled, n, n_labels, rng)
+    # How much of the training is left, at each image: learning rates and code noise fall with it.
+    left = 1 - (epoch - 1 + np.arange(n) / n) / config.epochs
+    code_noise = generator_noise = None
+    if config.code_noise:
+        noise = rng.standard_normal((3, *prior_codes.shape), np.float32)
+        noise *= np.float32(config.code_noise) * left[:, None].astype(np.float32)
+        prior_codes += noise[0]
+        code_noise, generator_noise = nd.array(noise[1], ctx=ctx), nd.array(noise[2], ctx=ctx)
+    prior_codes = nd.array(prior_codes, ctx=ctx)
+    image_noise = None
+    if config.image_noise:
+        # A bank of noise, from which each batch takes a stretch: drawing anew for each pixel
+        # would take a tenth of the time of the step.
+        rows = config.batch_size + NOISE_BANK // images.shape[1]
+        noise = rng.standard_normal((rows, images.shape[1]), np.float32)
+        image_noise = nd.array(np.float32(config.image_noise) * noise, ctx=ctx)
+        offsets = rng.integers(rows - config.batch_size, size=n, endpoint=True)
+    condition = None
+    if labels is not None:
+        # n entries, or n + 1 of which the last says "unknown".
+        condition = nd.array(
+            np.eye(model.discriminator.n_conditions, dtype=np.float32)[shuffled], ctx=ctx
+        )
+    order = nd.array(order, ctx=ctx, dtype=np.int32)
+    sums = nd.zeros(len(METRICS), ctx=ctx)
+    starts = range(0, n, config.batch_size)
+    means = {}
+    for step, start in enumerate(starts, start=1):
+        end = min(start + config.batch_size, n)
+        rates = config.rates
+        if config.decay == "linear":
+            rates = {phase: rate * left[start] for phase, rate in rates.items()}
+        batch = nd.take(images, order[start:end])
+        given = None if condition is None else condition[start:end]
+        noisy = batch
+        if image_noise is not None:
+            offset = int(offsets[start])
+            noisy = batch + image_noise[offset : offset + end - start]
+        codes, reconstruction = reconstruction_phase(
+            model, optimizers, batch, noisy, rates["reconstruction"]
+        )
+        if code_noise is not None:
+            codes = codes + code_noise[start:end]
+        discriminator = discriminator_phase(
+            model, optimizers, codes, prior_codes[start:end], given, rates["discriminator"]
+        )
+        generator = generator_phase(
+            model,
+            optimizers,
+            noisy,
+            None if generator_noise is None else generator_noise[start:end],
+            given,
+            rates["generator"],
+        )
+        sums += (end - start) * nd.concat(reconstruction, discriminator, generator, dim=0)
+        if step % LOG_EVERY == 0 or step == len(starts):
+            # The only place in an epoch where the host waits for the device.
+            means = dict(zip(METRICS, (sums.asnumpy() / end).tolist()))
+            bad = [name for name, value in means.items() if not np.isfinite(value)]
+            if bad:
+                raise AAEError(
+                    f"epoch {epoch}, step {step}: {bad[0]} is no longer finite; the training "
+                    "has diverged. The last checkpoint is kept. Try a smaller --generator-rate, "
+                    "--reconstruction-rate or --clip"
+                )
+            watch(step, means)
+    return means
+
+
+def held_out_l2(model, images):
+    """Mean L2 norm of x̂ − x over images (N, pixels) in 0–1."""
+    errors = model.reconstruct(images).reshape(images.shape) - images
+    return float(np.linalg.norm(errors, axis=1).mean())
+
+
+def fit(config, out=None, quiet=False):
+    """Train the model of a Config and leave it, with its history, in the directory ``out``.
+
+    By default the directory is named after the run, under ``runs/``. Returns the trained
+    ``aae_mx.model.AAE``; its ``run`` names the directory. Raises ConfigError and InputError
+    for settings and data that cannot be used, before anything is written, and AAEError if
+    the training diverges.
+    """
+    dataset = load_dataset(config)
+    labels = training_labels(config, dataset)
+    model = AAE(config, dataset.image_shape, dataset.classes)
+    optimizers = build_optimizers(model)
+    images = nd.array(to_unit(dataset.train_images), ctx=model.ctx)
+    test_images = to_unit(dataset.test_images)
+    steps = -(-len(images) // config.batch_size)
+    with Run.create(config, out, model) as run:
+        model.run = run.path
+        with Progress(config.epochs, steps, quiet, run.path / "train.log") as progress:
+            progress.line(
+                f"{run.path}: {config.prior}, {config.formulation}, {len(images):,} training "
+                f"images, {config.epochs} epochs of {steps} steps"
+            )
+            for epoch in range(1, config.epochs + 1):
+                start = time.monotonic()
+                means = train_epoch(
+                    model,
+                    optimizers,
+                    images,
+                    labels,
+                    epoch,
+                    lambda step, means, epoch=epoch: progress.step(epoch, step, means),
+                )
+                row = {
+                    "epoch": epoch,
+                    **means,
+                    "held_out_l2": held_out_l2(model, test_images),
+                    "seconds": time.monotonic() - start,
+                }
+                run.save(epoch, row, model, optimizers)
+                progress.epoch(row)
+    return model
+
+
+def seconds_per_image(config, dataset):
+    """Seconds that an epoch takes per training image, measured on a throw-away model."""
+    model = AAE(config, dataset.image_shape, dataset.classes)
+    optimizers = build_optimizers(model)
+    labels = training_labels(config, dataset)
+    n = min(len(dataset.train_images), 20 * config.batch_size)
+    images = nd.array(to_unit(dataset.train_images[:n]), ctx=model.ctx)
+    labels = None if labels is None else labels[:n]
+    for _ in range(2):
+        # The first time includes setting up, which a training does once.
+        start = time.monotonic()
+        train_epoch(model, optimizers, images, labels, 1, lambda step, means: None)
+    return (time.monotonic() - start) / n
