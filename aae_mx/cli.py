@@ -1,5 +1,6 @@
 """What the commands have in common: one line and an exit code for every mistake, and options."""
 
+import dataclasses
 import functools
 import os
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from aae_mx.config import RECIPES, Config
 from aae_mx.errors import AAEError, ConfigError
 
 
@@ -54,11 +56,15 @@ def command(**kwargs):
     return click.command(cls=Command, context_settings=settings, **kwargs)
 
 
-def config_option(field):
-    """The click option of one field of Config: its name, help, default and kind of value.
+def config_options(function):
+    """Decorate a command with an option for every field of Config, in their order."""
+    for field in reversed(dataclasses.fields(Config)):
+        function = _config_option(field)(function)
+    return function
 
-    Limits stay with Config, so that a bad value gets the same answer from everywhere.
-    """
+
+def _config_option(field):
+    # Limits stay with Config, so that a bad value gets the same answer from everywhere.
     option = "--" + field.name.replace("_", "-")
     choices = field.metadata.get("choices")
     extra = {}
@@ -75,6 +81,11 @@ def config_option(field):
         if kind is str:
             extra = {"metavar": {"data_dir": "DIR", "dataset": "NAME", "ctx": "DEVICE"}[field.name]}
     text = field.metadata["help"]
+    without, with_labels = (recipe.get(field.name) for recipe in RECIPES["default"])
+    if without is not None:
+        text += f" [default: {without}" + (
+            f"; with labels {with_labels}]" if without != with_labels else "]"
+        )
     if "prior" in field.metadata:
         text += f" For the {field.metadata['prior']} prior."
     return click.option(

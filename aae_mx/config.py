@@ -27,8 +27,8 @@ class Config:
     """Everything that decides what is trained. Raises ConfigError for what cannot be.
 
     ``labels`` chooses the formulation: ``"none"`` is unsupervised, ``"all"`` supervised,
-    a number N semi-supervised with N labelled training images. The hyper-parameters of the
-    original code are in ``REFERENCE``: ``Config(**REFERENCE, prior="uniform")``.
+    a number N semi-supervised with N labelled training images. Settings that are None take
+    the value of ``recipe``, see ``RECIPES``.
     """
 
     prior: str = _setting("gaussian", "The prior p(z).", choices=tuple(priors.PRIORS))
@@ -51,31 +51,33 @@ class Config:
         at_least=1,
     )
 
-    epochs: int = _setting(12, "Passes over all training images.", at_least=1)
-    batch_size: int = _setting(200, "Images per step.", at_least=1)
+    recipe: str = _setting(
+        "default",
+        "Where the hyper-parameters start: 'default', or those of the original code.",
+        choices=("default", "reference"),
+    )
+    epochs: int = _setting(None, "Passes over all training images.", at_least=1)
+    batch_size: int = _setting(None, "Images per step.", at_least=1)
     reconstruction_rate: float = _setting(
-        3e-4, "Adam's learning rate in the reconstruction phase.", above=0
+        None, "Adam's learning rate in the reconstruction phase.", above=0
     )
-    generator_rate: float = _setting(2e-3, "Adam's learning rate in the generator phase.", above=0)
-    discriminator_rate: Optional[float] = _setting(
-        None,
-        "Adam's learning rate in the discriminator phase. "
-        "[default: the generator's with labels, 0.2 of it without]",
-        above=0,
+    discriminator_rate: float = _setting(
+        None, "Adam's learning rate in the discriminator phase.", above=0
     )
+    generator_rate: float = _setting(None, "Adam's learning rate in the generator phase.", above=0)
     decay: str = _setting(
-        "linear", "Learning rates fall linearly to zero, or stay.", choices=("linear", "none")
+        None, "Learning rates fall linearly to zero, or stay.", choices=("linear", "none")
     )
     encoder_adam: str = _setting(
-        "separate",
+        None,
         "The encoder's reconstruction and generator phases have an Adam each, or share one.",
         choices=("separate", "shared"),
     )
     image_noise: float = _setting(
-        0.3, "Standard deviation of the noise on the encoder's input in training.", at_least=0
+        None, "Standard deviation of the noise on the encoder's input in training.", at_least=0
     )
     code_noise: float = _setting(
-        0.2,
+        None,
         "Standard deviation of the noise on the discriminator's inputs in training; it falls "
         "linearly to zero.",
         at_least=0,
@@ -90,7 +92,7 @@ class Config:
         choices=("squared_error", "cross_entropy"),
     )
     reduction: str = _setting(
-        "sum", "Over an image's pixels; over the batch it is the mean.", choices=("sum", "mean")
+        None, "Over an image's pixels; over the batch it is the mean.", choices=("sum", "mean")
     )
 
     code_dim: int = _setting(2, "Dimensions of the code z; an even number.", at_least=2)
@@ -138,7 +140,13 @@ class Config:
     ctx: str = _setting("cpu", "Where to compute: cpu, gpu or gpu(N).")
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        for name in ("recipe", "labels"):
+            _check(fields[name], getattr(self, name))
+        for name, value in RECIPES[self.recipe][self.labels != "none"].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        for field in fields.values():
             # JSON has no tuples and NumPy's numbers are not Python's.
             value = getattr(self, field.name)
             if isinstance(value, list):
@@ -192,18 +200,6 @@ class Config:
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(parts))
 
     @property
-    def rates(self):
-        """The learning rate of each phase at the start, the discriminator's worked out."""
-        discriminator = self.discriminator_rate
-        if discriminator is None:
-            discriminator = self.generator_rate * (0.2 if self.labels == "none" else 1.0)
-        return {
-            "reconstruction": self.reconstruction_rate,
-            "discriminator": discriminator,
-            "generator": self.generator_rate,
-        }
-
-    @property
     def prior_parameters(self):
         """The prior's own settings, as keyword arguments of its function in ``priors``."""
         names = {
@@ -232,17 +228,37 @@ class Config:
         return cls(**settings)
 
 
-# The original code's hyper-parameters, where the defaults differ.
-REFERENCE = {
+# The hyper-parameters of each recipe, without and with labels. The reference is the original
+# code's; the README says what the default was measured to gain.
+_REFERENCE = {
     "epochs": 20,
     "batch_size": 100,
     "reconstruction_rate": 2e-3,
+    "discriminator_rate": 4e-4,
     "generator_rate": 2e-3,
     "decay": "none",
     "encoder_adam": "shared",
     "image_noise": 0.0,
     "code_noise": 0.0,
     "reduction": "mean",
+}
+RECIPES = {
+    "reference": (_REFERENCE, {**_REFERENCE, "discriminator_rate": 2e-3}),
+    "default": (
+        {**_REFERENCE, "epochs": 12, "decay": "linear"},
+        {
+            "epochs": 12,
+            "batch_size": 200,
+            "reconstruction_rate": 3e-4,
+            "discriminator_rate": 2e-3,
+            "generator_rate": 2e-3,
+            "decay": "linear",
+            "encoder_adam": "separate",
+            "image_noise": 0.3,
+            "code_noise": 0.2,
+            "reduction": "sum",
+        },
+    ),
 }
 
 

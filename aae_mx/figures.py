@@ -9,10 +9,9 @@ from pathlib import Path
 import click
 
 from aae_mx.cli import command, option_seed
-from aae_mx.config import REFERENCE, Config
+from aae_mx.config import Config
 from aae_mx.errors import InputError
 from aae_mx.plot import plot_run, saved
-from aae_mx.progress import duration
 
 # (prior, labels) of the post's seven configurations, then the semi-supervised ones that the
 # post announces but does not show; "some" is the option --labelled.
@@ -69,8 +68,7 @@ def main(out, recipe, labelled, epochs, limit, seed, quiet):
     Trains the configurations that DIR/runs does not hold yet, one after another, and keeps
     what is there: after an interruption, call it again.
     """
-    common = dict(REFERENCE) if recipe == "reference" else {}
-    common.update({"epochs": epochs} if epochs else {}, limit=limit, seed=seed)
+    common = {"recipe": recipe, "epochs": epochs, "limit": limit, "seed": seed}
     configs = [
         Config(prior=prior, labels=labelled if labels == "some" else labels, **common)
         for prior, labels in CONFIGURATIONS
@@ -90,7 +88,8 @@ def draw_figures(configs, out, quiet=False):
     missing = [config for config in configs if not _finished(out / "runs" / config.name, config)]
     say(f"{len(configs) - len(missing)} of {len(configs)} trainings are there already.")
     if missing:
-        say(f"The others will take about {duration(_estimate(missing))} (hours:minutes:seconds).")
+        minutes = _estimate(missing) / 60
+        say(f"Training the other {len(missing)} will take about {minutes:.0f} minutes.")
     for config in configs:
         run = out / "runs" / config.name
         if config in missing:
@@ -152,17 +151,17 @@ def _estimate(configs):
 
 
 def _overview(configs, out):
-    """One sheet of q(z) above p(z) for every configuration."""
+    """One sheet of every configuration's q(z) beside its p(z), three pairs to a row."""
     from matplotlib.image import imread
 
-    with saved(
-        out / OVERVIEW, width=3 * len(configs), height=6.6, rows=2, columns=len(configs)
-    ) as axes:
-        for column, config in zip(axes.T, configs):
-            for ax, figure in zip(column, ("qz", "pz")):
+    rows = -(-len(configs) // 3)
+    with saved(out / OVERVIEW, width=15, height=2.7 * rows, rows=rows, columns=6) as axes:
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for pair, config in zip(axes.reshape(-1, 2), configs):
+            for ax, figure in zip(pair, ("qz", "pz")):
                 ax.imshow(imread(out / f"{_title(config)}_{figure}.png"))
-                ax.set_axis_off()
-            column[0].set_title(_title(config).replace("_", " "), fontsize="medium")
+            pair[0].set_title(_title(config).replace("_", " "), fontsize="medium", loc="left")
 
 
 if __name__ == "__main__":

@@ -133,6 +133,8 @@ def loss_curves(history, axes=None):
     ``history``: {column: list of one value per epoch}, as in a run's history.csv. Returns
     the array of three axes.
     """
+    from matplotlib.ticker import MaxNLocator
+
     if axes is None:
         import matplotlib.pyplot as plt
 
@@ -159,7 +161,7 @@ def loss_curves(history, axes=None):
             ax.plot(history["epoch"], history[column], marker=".", label=name)
         ax.set_xlabel("epoch")
         ax.set_ylabel(label)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend()
     return axes
 

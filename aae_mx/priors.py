@@ -135,4 +135,4 @@ def _labels(n, rng, n_labels, labels):
 
 def _interleave(x, y):
     """Codes (n, 2 pairs) from the first and second coordinates of each pair, (n, pairs)."""
-    return np.stack([x, y], axis=2).reshape(len(x), -1).astype(np.float32)
+    return np.stack([x, y], axis=2).reshape(len(x), 2 * x.shape[1]).astype(np.float32)

@@ -81,7 +81,6 @@ class Run:
 
     def save(self, epoch, row, model, optimizers):
         """Keep the state after ``epoch`` and add its row to the history."""
-        self.rows.append(row)
         arrays = {"epoch": np.array(epoch)}
         for name, network in model.networks.items():
             for key, parameter in parameters(network).items():
@@ -92,6 +91,7 @@ class Run:
                 arrays[f"adam/{name}/mean/{key}"] = adam.means[key].asnumpy()
                 arrays[f"adam/{name}/square/{key}"] = adam.squares[key].asnumpy()
         write_aside(self.path / CHECKPOINT, lambda file: np.savez(file, **arrays))
+        self.rows.append(row)
 
         def write_history(file):
             lines = [",".join(row)] + [",".join(map(_cell, r.values())) for r in self.rows]

@@ -20,6 +20,7 @@ from aae_mx.backend import mx
 from aae_mx.data import labelled_subset, load_dataset, to_unit
 from aae_mx.errors import AAEError
 from aae_mx.model import AAE
+from aae_mx.networks import parameters
 from aae_mx.optimizer import Adam
 from aae_mx.progress import Progress
 from aae_mx.run import Run
@@ -237,9 +238,7 @@ def train_epoch(model, optimizers, images, labels, epoch, watch):
     means = {}
     for step, start in enumerate(starts, start=1):
         end = min(start + config.batch_size, n)
-        rates = config.rates
-        if config.decay == "linear":
-            rates = {phase: rate * left[start] for phase, rate in rates.items()}
+        scale = left[start] if config.decay == "linear" else 1.0
         batch = nd.take(images, order[start:end])
         given = None if condition is None else condition[start:end]
         noisy = batch
@@ -247,12 +246,17 @@ def train_epoch(model, optimizers, images, labels, epoch, watch):
             offset = int(offsets[start])
             noisy = batch + image_noise[offset : offset + end - start]
         codes, reconstruction = reconstruction_phase(
-            model, optimizers, batch, noisy, rates["reconstruction"]
+            model, optimizers, batch, noisy, scale * config.reconstruction_rate
         )
         if code_noise is not None:
             codes = codes + code_noise[start:end]
         discriminator = discriminator_phase(
-            model, optimizers, codes, prior_codes[start:end], given, rates["discriminator"]
+            model,
+            optimizers,
+            codes,
+            prior_codes[start:end],
+            given,
+            scale * config.discriminator_rate,
         )
         generator = generator_phase(
             model,
@@ -260,7 +264,7 @@ def train_epoch(model, optimizers, images, labels, epoch, watch):
             noisy,
             None if generator_noise is None else generator_noise[start:end],
             given,
-            rates["generator"],
+            scale * config.generator_rate,
         )
         sums += (end - start) * nd.concat(reconstruction, discriminator, generator, dim=0)
         if step % LOG_EVERY == 0 or step == len(starts):
@@ -268,13 +272,28 @@ def train_epoch(model, optimizers, images, labels, epoch, watch):
             means = dict(zip(METRICS, (sums.asnumpy() / end).tolist()))
             bad = [name for name, value in means.items() if not np.isfinite(value)]
             if bad:
-                raise AAEError(
-                    f"epoch {epoch}, step {step}: {bad[0]} is no longer finite; the training "
-                    "has diverged. The last checkpoint is kept. Try a smaller --generator-rate, "
-                    "--reconstruction-rate or --clip"
-                )
+                raise diverged(f"epoch {epoch}, step {step}", f"the {bad[0]}")
             watch(step, means)
     return means
+
+
+def check_weights(model, epoch):
+    """Raise AAEError if a weight is no longer finite.
+
+    The losses do not always tell: ReLU makes a NaN inside of a network 0.
+    """
+    for name, network in model.networks.items():
+        for key, parameter in parameters(network).items():
+            if not np.isfinite(parameter.data().asnumpy()).all():
+                raise diverged(f"epoch {epoch}", f"the {name}'s {key}")
+
+
+def diverged(when, what):
+    """The error of a training that has left the finite numbers."""
+    return AAEError(
+        f"{when}: {what} is no longer finite; the training has diverged. The last checkpoint is "
+        "kept. Try a smaller --generator-rate, --reconstruction-rate or --clip"
+    )
 
 
 def held_out_l2(model, images):
@@ -315,6 +334,7 @@ def fit(config, out=None, quiet=False):
                     epoch,
                     lambda step, means, epoch=epoch: progress.step(epoch, step, means),
                 )
+                check_weights(model, epoch)
                 row = {
                     "epoch": epoch,
                     **means,

@@ -1,0 +1,95 @@
+import gzip
+
+import matplotlib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from aae_mx.config import Config
+
+matplotlib.use("Agg")
+
+# Small enough for a second, large enough to have every class in each part.
+SMALL = {
+    "limit": 300,
+    "epochs": 2,
+    "batch_size": 50,
+    "hidden": (32, 16),
+    "discriminator_hidden": (16,),
+}
+
+
+def small_config(**settings):
+    return Config(**{**SMALL, **settings})
+
+
+def small_options(**settings):
+    """SMALL and more settings, as options of the command line."""
+    options = []
+    for name, value in {**SMALL, **settings}.items():
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        options += ["--" + name.replace("_", "-"), text]
+    return options
+
+
+@pytest.fixture
+def call():
+    """Call a command of aae_mx: its exit code and what it printed, which is never a traceback."""
+
+    def call(command, *arguments):
+        result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+        assert "Traceback" not in result.output
+        return result.exit_code, result.output
+
+    return call
+
+
+@pytest.fixture
+def refused(call):
+    """Call a command that must end in one line; returns it."""
+
+    def refused(command, *arguments, code):
+        status, output = call(command, *arguments)
+        assert status == code, output
+        assert output.count("\n") == 1 and output.startswith("Error: "), output
+        return output
+
+    return refused
+
+
+@pytest.fixture(scope="session")
+def supervised_run(tmp_path_factory):
+    from aae_mx import fit
+
+    path = tmp_path_factory.mktemp("runs") / "supervised"
+    fit(small_config(prior="swiss_roll", labels="all"), path, quiet=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def unsupervised_run(tmp_path_factory):
+    from aae_mx import fit
+
+    path = tmp_path_factory.mktemp("runs") / "unsupervised"
+    fit(small_config(), path, quiet=True)
+    return path
+
+
+def write_idx(path, values):
+    """Write an array of bytes as an IDX file, gzipped if the name ends in .gz."""
+    values = np.asarray(values, np.uint8)
+    header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+    opener = gzip.open if str(path).endswith(".gz") else open
+    with opener(path, "wb") as file:
+        file.write(header + values.tobytes())
+
+
+@pytest.fixture
+def idx_directory(tmp_path):
+    """A directory of four IDX files: 40 training and 20 held-out images of 6 × 5 pixels."""
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 40), ("t10k", 20)):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", rng.integers(256, size=(n, 6, 5)))
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.arange(n) % 4)
+    return tmp_path

@@ -1,0 +1,92 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import small_config
+
+from aae_mx.config import Config
+from aae_mx.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prior": "cauchy"}, "prior='cauchy': expected one of gaussian, gaussian_mixture"),
+        ({"prior": 3}, "expected a text"),
+        ({"code_dim": 3}, "code_dim=3: expected an even number"),
+        ({"code_dim": 0}, "expected at least 2"),
+        ({"code_dim": 2.0}, "expected a whole number"),
+        ({"code_dim": True}, "expected a whole number"),
+        ({"labels": "all"}, "the single Gaussian has no pieces"),
+        ({"labels": 100}, "the single Gaussian has no pieces"),
+        ({"prior": "uniform", "labels": 0}, "expected 'all', 'none' or a number"),
+        ({"prior": "uniform", "labels": "some"}, "expected 'all', 'none' or a number"),
+        ({"epochs": 0}, "epochs=0: expected at least 1"),
+        ({"batch_size": -1}, "batch_size=-1"),
+        ({"generator_rate": 0}, "expected more than 0"),
+        ({"generator_rate": float("nan")}, "expected a finite number"),
+        ({"discriminator_rate": -1}, "expected more than 0"),
+        ({"beta1": 1}, "expected less than 1"),
+        ({"hidden": ()}, "expected numbers with commas"),
+        ({"hidden": (10, 0)}, "expected at least 1"),
+        ({"hidden": 10}, "expected numbers with commas"),
+        ({"reconstruction": "l1"}, "expected one of squared_error, cross_entropy"),
+        ({"extent": 3.0}, "extent=3.0: it shapes the uniform prior, but the prior here is gau"),
+        ({"prior": "uniform", "roll_turns": 3.0}, "it shapes the swiss_roll prior"),
+        ({"ctx": "tpu"}, "expected cpu, gpu"),
+        ({"seed": -1}, "expected at least 0"),
+        ({"limit": 0}, "expected at least 1"),
+        ({"data_dir": "x", "dataset": "y"}, "cannot be both a directory and the dataset 'y'"),
+    ],
+)
+def test_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Config(**settings)
+
+
+def test_survives_json():
+    config = small_config(prior="uniform", labels=100, extent=3, discriminator_rate=1e-3)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_from_dict_refuses_unknown_names():
+    with pytest.raises(ConfigError, match="learning: there is no such|learning='x'"):
+        Config.from_dict({"learning": "x"})
+
+
+def test_numbers_of_numpy_are_accepted():
+    assert Config(seed=np.int64(3), clip=np.float32(2)) == Config(seed=3, clip=2.0)
+
+
+def test_data_dir_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Config(data_dir="mine").data_dir == str(tmp_path / "mine")
+
+
+def test_names():
+    assert Config().name == "gaussian_unsupervised"
+    assert Config(prior="uniform", labels="all").name == "uniform_supervised"
+    assert Config(prior="uniform", labels=100).name == "uniform_semi_supervised_100"
+    assert Config(dataset="a/b c").name == "gaussian_unsupervised_a-b-c"
+    assert Config(data_dir="/somewhere/mine/").name == "gaussian_unsupervised_mine"
+
+
+def test_reference_is_the_original_code():
+    """The values of the original code, as its post and scripts have them."""
+    unsupervised = Config(recipe="reference")
+    supervised = Config(recipe="reference", prior="uniform", labels="all")
+    for config, discriminator in ((unsupervised, 0.0004), (supervised, 0.002)):
+        assert config.reconstruction_rate == config.generator_rate == 0.002
+        assert config.discriminator_rate == discriminator
+        assert (config.beta1, config.beta2, config.clip) == (0.1, 0.999, 5.0)
+        assert (config.batch_size, config.epochs, config.init_std) == (100, 20, 0.01)
+        assert (config.hidden, config.discriminator_hidden) == ((1000, 1000), (500, 500))
+        assert (config.code_dim, config.activation) == (2, "relu")
+        assert (config.reconstruction, config.reduction) == ("squared_error", "mean")
+        assert (config.encoder_adam, config.decay) == ("shared", "none")
+        assert (config.image_noise, config.code_noise) == (0, 0)
+
+
+def test_settings_win_over_the_recipe():
+    config = Config(recipe="reference", epochs=3, decay="linear")
+    assert (config.epochs, config.decay, config.batch_size) == (3, "linear", 100)

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from aae_mx import optimizer
+from aae_mx.backend import mx
+from aae_mx.networks import mlp, parameters
+from aae_mx.optimizer import Adam
+
+OPTIONS = {"beta1": 0.1, "beta2": 0.999, "epsilon": 1e-8, "clip": 0.5}
+
+
+def stepped(monkeypatch, compiled, steps=4):
+    """Weights after some steps on the same gradients, a few of which are clipped."""
+    if not compiled:
+        monkeypatch.setattr(optimizer, "_library", None)
+    network = mlp([7, 31, 3], "relu")
+    network.initialize(mx.init.Zero())
+    adam = Adam(network, **OPTIONS)
+    assert adam.compiled == compiled
+    rng = np.random.default_rng(0)
+    for step in range(1, steps + 1):
+        with mx.autograd.record():
+            loss = network(mx.nd.ones((1, 7))).sum()
+        loss.backward()
+        for parameter in parameters(network).values():
+            parameter.grad()[:] = mx.nd.array(0.4 * rng.standard_normal(parameter.shape))
+        adam.step(0.01 / step)
+    return {key: p.data().asnumpy() for key, p in parameters(network).items()}
+
+
+def by_hand(steps=4):
+    """Kingma & Ba, algorithm 1, with clipping, in float64."""
+    rng = np.random.default_rng(0)
+    shapes = {"0.weight": (31, 7), "0.bias": (31,), "1.weight": (3, 31), "1.bias": (3,)}
+    weights = {key: np.zeros(shape) for key, shape in shapes.items()}
+    means = {key: np.zeros(shape) for key, shape in shapes.items()}
+    squares = {key: np.zeros(shape) for key, shape in shapes.items()}
+    for step in range(1, steps + 1):
+        for key, shape in shapes.items():
+            gradient = np.clip(0.4 * rng.standard_normal(shape), -0.5, 0.5)
+            means[key] = 0.1 * means[key] + 0.9 * gradient
+            squares[key] = 0.999 * squares[key] + 0.001 * gradient**2
+            mean, square = means[key] / (1 - 0.1**step), squares[key] / (1 - 0.999**step)
+            weights[key] -= 0.01 / step * mean / (np.sqrt(square) + 1e-8)
+    return weights
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_adam(monkeypatch, compiled):
+    if compiled and optimizer._library is None:
+        pytest.skip("adam.c was not compiled: no C compiler when the package was installed")
+    result, expected = stepped(monkeypatch, compiled), by_hand()
+    assert result.keys() == expected.keys()
+    for key in expected:
+        # float32, and an epsilon that MXNet adds before the correction of the square.
+        np.testing.assert_allclose(result[key], expected[key], rtol=2e-4, atol=1e-7)
+
+
+def test_compiled_is_mxnets_own(monkeypatch):
+    """The two differ by the rounding of float32 only."""
+    if optimizer._library is None:
+        pytest.skip("adam.c was not compiled: no C compiler when the package was installed")
+    compiled = stepped(monkeypatch, True, steps=50)
+    operators = stepped(monkeypatch, False, steps=50)
+    for key in compiled:
+        np.testing.assert_allclose(compiled[key], operators[key], rtol=1e-5, atol=1e-7)

@@ -1,0 +1,319 @@
+import copy
+
+import numpy as np
+import pytest
+from conftest import small_config
+
+from aae_mx import fit, load, training
+from aae_mx.backend import mx
+from aae_mx.data import load_dataset, to_unit
+from aae_mx.errors import AAEError
+from aae_mx.model import AAE
+from aae_mx.networks import parameters
+from aae_mx.run import read_history
+
+nd = mx.nd
+
+
+def prepared(**settings):
+    """A model, its optimizers, a batch, codes of the prior and a condition."""
+    config = small_config(prior="uniform", labels="all", init_std=0.1, **settings)
+    model = AAE(config, (4, 5), "0123456789")
+    rng = np.random.default_rng(0)
+    images = nd.array(rng.random((6, 20)))
+    prior_codes = nd.array(rng.standard_normal((6, 2)))
+    condition = nd.array(np.eye(10)[rng.integers(10, size=6)])
+    return model, training.build_optimizers(model), images, prior_codes, condition
+
+
+def values(model):
+    return {
+        name: {key: p.data().asnumpy() for key, p in parameters(network).items()}
+        for name, network in model.networks.items()
+    }
+
+
+def changed(before, after):
+    """The networks of which every array has changed; none may have changed in part."""
+    names = set()
+    for name in before:
+        differ = {key: (before[name][key] != after[name][key]).any() for key in before[name]}
+        assert len(set(differ.values())) == 1, f"{name}: {differ}"
+        if all(differ.values()):
+            names.add(name)
+    return names
+
+
+@pytest.mark.parametrize("encoder_adam", ["separate", "shared"])
+def test_each_phase_changes_its_own_networks(encoder_adam):
+    model, optimizers, images, prior_codes, condition = prepared(encoder_adam=encoder_adam)
+    state = values(model)
+
+    codes, _ = training.reconstruction_phase(model, optimizers, images, images, 0.01)
+    state, before = values(model), state
+    assert changed(before, state) == {"encoder", "decoder"}
+
+    training.discriminator_phase(model, optimizers, codes, prior_codes, condition, 0.01)
+    state, before = values(model), state
+    assert changed(before, state) == {"discriminator"}
+
+    training.generator_phase(model, optimizers, images, None, condition, 0.01)
+    state, before = values(model), state
+    assert changed(before, state) == {"encoder"}
+
+
+def test_using_a_model_changes_nothing():
+    model, _, images, _, _ = prepared()
+    before = values(model)
+    model.encode(images.asnumpy())
+    model.reconstruct(images.asnumpy())
+    model.sample(5, seed=0)
+    training.held_out_l2(model, images.asnumpy())
+    assert changed(before, values(model)) == set()
+
+
+def test_generator_gradient_reaches_the_first_layer_of_the_encoder():
+    model, optimizers, images, _, condition = prepared()
+    training.generator_phase(model, optimizers, images, None, condition, 0.01)
+    gradient = parameters(model.encoder)["layers.0.weight"].grad().asnumpy()
+    assert np.abs(gradient).max() > 0
+
+
+def test_generator_learns_to_fool_and_discriminator_to_tell():
+    model, optimizers, images, prior_codes, condition = prepared()
+    codes = nd.array(model.encode(images.asnumpy()))
+    first = [
+        training.discriminator_phase(model, optimizers, codes, prior_codes, condition, 0.01)
+        for _ in range(60)
+    ]
+    assert first[-1][0].asscalar() < first[0][0].asscalar() - 0.1
+    assert first[-1][1].asscalar() > 0.9
+    fooled = [
+        training.generator_phase(model, optimizers, images, None, condition, 0.01)
+        for _ in range(60)
+    ]
+    assert fooled[-1][0].asscalar() < fooled[0][0].asscalar() - 0.1
+
+
+# Losses, worked by hand.
+
+
+def test_squared_error():
+    # σ(0) = 0.5, σ(ln 3) = 0.75: ½ (0.5² + 0.25²) = 0.15625 and ½ (0.5² + 0.75²) = 0.40625.
+    logits = nd.array([[0, np.log(3)], [0, np.log(3)]])
+    images = nd.array([[0, 1], [1, 0]])
+    losses = training.squared_error(logits, images).asnumpy()
+    np.testing.assert_allclose(losses, [0.15625, 0.40625], rtol=1e-6)
+
+
+def test_cross_entropy():
+    # −ln 0.5 = 0.693147; target 0.25 at σ = 0.75: −0.25 ln 0.75 − 0.75 ln 0.25 = 1.111641.
+    losses = training.cross_entropy(nd.array([[0], [np.log(3)]]), nd.array([[1], [0.25]]))
+    np.testing.assert_allclose(losses.asnumpy(), [0.693147, 1.111641], rtol=1e-5)
+
+
+def test_cross_entropy_stays_finite():
+    logits = nd.array([[1000], [-1000], [1000], [-1000]])
+    losses = training.cross_entropy(logits, nd.array([[1], [0], [0], [1]])).asnumpy()
+    np.testing.assert_allclose(losses, [0, 0, 1000, 1000])
+
+
+@pytest.mark.parametrize(("reduction", "factor"), [("sum", 1), ("mean", 1 / 20)])
+@pytest.mark.parametrize("reconstruction", ["squared_error", "cross_entropy"])
+def test_reconstruction_phase_reports_its_loss(reduction, factor, reconstruction):
+    model, optimizers, images, _, _ = prepared(reduction=reduction, reconstruction=reconstruction)
+    x = images.asnumpy()
+    decoded = model.reconstruct(x).reshape(x.shape).astype(float)
+    _, measured = training.reconstruction_phase(model, optimizers, images, images, 0.01)
+    loss, l2 = measured.asnumpy()
+    if reconstruction == "squared_error":
+        expected = 0.5 * ((decoded - x) ** 2).sum(axis=1).mean()
+    else:
+        entropy = -x * np.log(decoded) - (1 - x) * np.log(1 - decoded)
+        expected = entropy.sum(axis=1).mean()
+    assert loss == pytest.approx(factor * expected, rel=1e-4)
+    assert l2 == pytest.approx(np.linalg.norm(decoded - x, axis=1).mean(), rel=1e-4)
+
+
+def test_decoder_gradient_of_the_reference():
+    """The original's output node has the gradient (x̂ − x) / pixels / batch before the sigmoid's."""
+    model, optimizers, images, _, _ = prepared(reduction="mean")
+    x = images.asnumpy()
+    decoded = model.reconstruct(x).reshape(x.shape)
+    training.reconstruction_phase(model, optimizers, images, images, 0.01)
+    expected = ((decoded - x) / 20 * decoded * (1 - decoded)).mean(axis=0)
+    bias = parameters(model.decoder)["layers.2.bias"].grad().asnumpy()
+    np.testing.assert_allclose(bias, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_discriminator_gradient_is_the_sum_of_two_passes():
+    model, optimizers, images, prior_codes, condition = prepared()
+    codes = nd.array(model.encode(images.asnumpy()))
+    discriminator = model.discriminator
+
+    def entropy(codes, target):
+        logits = discriminator(codes, condition).asnumpy().ravel().astype(float)
+        return np.log1p(np.exp(-logits if target else logits)).mean(), (
+            (logits > 0) == target
+        ).mean()
+
+    parts = [entropy(codes, 0), entropy(prior_codes, 1)]
+    gradients = []
+    for rows, target in ((codes, 0.0), (prior_codes, 1.0)):
+        with mx.autograd.record():
+            logits = discriminator(rows, condition)
+            loss = nd.mean(training.cross_entropy(logits, nd.full((6, 1), target)))
+        loss.backward()
+        gradients.append(parameters(discriminator)["layers.0.weight"].grad().asnumpy().copy())
+    measured = training.discriminator_phase(
+        model, optimizers, codes, prior_codes, condition, 0.01
+    ).asnumpy()
+    np.testing.assert_allclose(measured, np.mean(parts, axis=0), rtol=1e-4)
+    both = parameters(discriminator)["layers.0.weight"].grad().asnumpy()
+    np.testing.assert_allclose(both, sum(gradients), rtol=1e-3, atol=1e-7)
+
+
+def test_encoder_optimizers():
+    separate = prepared()[1]
+    assert separate["generator"] is not separate["encoder"]
+    shared = prepared(encoder_adam="shared")[1]
+    assert shared["generator"] is shared["encoder"]
+
+
+# Labels.
+
+
+def test_labels_of_the_formulations():
+    dataset = load_dataset(small_config())
+    assert training.training_labels(small_config(), dataset) is None
+    supervised = training.training_labels(small_config(prior="uniform", labels="all"), dataset)
+    np.testing.assert_array_equal(supervised, dataset.train_labels)
+    config = small_config(prior="uniform", labels=50)
+    some = training.training_labels(config, dataset)
+    known = some < 10
+    assert known.sum() == 50 and (some[~known] == 10).all()
+    # They are those of the training images, five of each class.
+    np.testing.assert_array_equal(some[known], dataset.train_labels[known])
+    assert (np.bincount(some[known]) == 5).all()
+    np.testing.assert_array_equal(some, training.training_labels(config, dataset))
+
+
+def test_prior_samples_match_the_labels():
+    config = small_config(prior="uniform", labels=50)
+    labels = np.array([0] * 500 + [9] * 500 + [10] * 5000)
+    codes = training.draw_prior(config, labels, 6000, 10, np.random.default_rng(0))
+    cell = np.floor(codes + 2).astype(int)
+    piece = cell[:, 1] * 4 + cell[:, 0]
+    assert (piece[:500] == 0).all() and (piece[500:1000] == 9).all()
+    # The rest is drawn from the whole prior: 500 of each piece, give or take.
+    assert np.abs(np.bincount(piece[1000:], minlength=10) - 500).max() < 6 * np.sqrt(500)
+
+
+def test_unknown_labels_are_the_last_entry(monkeypatch):
+    """What the discriminator is given: one-hots of n + 1 entries, as many unknown as there are."""
+    config = small_config(prior="uniform", labels=50)
+    dataset = load_dataset(config)
+    model = AAE(config, dataset.image_shape, dataset.classes)
+    labels = training.training_labels(config, dataset)
+    given = []
+    phase = training.discriminator_phase
+
+    def watched(model, optimizers, codes, prior_codes, condition, rate):
+        given.append(condition.asnumpy())
+        return phase(model, optimizers, codes, prior_codes, condition, rate)
+
+    monkeypatch.setattr(training, "discriminator_phase", watched)
+    images = nd.array(to_unit(dataset.train_images))
+    training.train_epoch(
+        model, training.build_optimizers(model), images, labels, 1, lambda step, means: None
+    )
+    given = np.concatenate(given)
+    assert given.shape == (300, 11)
+    np.testing.assert_array_equal(given.sum(axis=0), [5] * 10 + [250])
+
+
+# Whole trainings.
+
+
+def test_every_image_is_seen_once_each_epoch(monkeypatch):
+    """Also where the last batch is smaller than the others."""
+    config = small_config(limit=130, epochs=1)
+    model = AAE(config, (1, 2), "01")
+    seen = []
+    phase = training.reconstruction_phase
+
+    def watched(model, optimizers, images, noisy_images, rate):
+        seen.append(images.asnumpy())
+        return phase(model, optimizers, images, noisy_images, rate)
+
+    monkeypatch.setattr(training, "reconstruction_phase", watched)
+    images = np.stack([np.arange(130) / 130, np.zeros(130)], axis=1)
+    for epoch in (1, 2):
+        training.train_epoch(
+            model,
+            training.build_optimizers(model),
+            nd.array(images),
+            None,
+            epoch,
+            lambda step, means: None,
+        )
+    assert [len(batch) for batch in seen] == [50, 50, 30] * 2
+    first, second = np.concatenate(seen[:3])[:, 0], np.concatenate(seen[3:])[:, 0]
+    np.testing.assert_allclose(np.sort(first), images[:, 0], atol=1e-6)
+    assert (first != second).any(), "each epoch has an order of its own"
+
+
+@pytest.mark.parametrize("labels", ["none", "all", 100])
+def test_same_seed_same_run(tmp_path, labels):
+    config = small_config(prior="gaussian_mixture", labels=labels, seed=4)
+    models = [fit(config, tmp_path / name, quiet=True) for name in "ab"]
+    images = load_dataset(config).test_images
+    np.testing.assert_array_equal(models[0].encode(images), models[1].encode(images))
+    rows = [copy.copy(read_history(tmp_path / name)) for name in "ab"]
+    for history in rows:
+        del history["seconds"]
+    assert rows[0] == rows[1]
+    other = fit(small_config(prior="gaussian_mixture", labels=labels, seed=5), tmp_path / "c", True)
+    assert (other.encode(images) != models[0].encode(images)).any()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"reconstruction": "cross_entropy", "activation": "tanh"},
+        {"code_dim": 6, "prior": "gaussian", "prior_std": 2.0},
+        {"image_noise": 0.0, "code_noise": 0.0, "encoder_adam": "shared", "decay": "none"},
+    ],
+)
+def test_options_train(tmp_path, settings):
+    model = fit(small_config(**settings), tmp_path / "run", quiet=True)
+    history = read_history(tmp_path / "run")
+    assert history["reconstruction_l2"][1] < history["reconstruction_l2"][0]
+    assert np.isfinite(model.encode(load_dataset(model.config).test_images)).all()
+
+
+@pytest.mark.parametrize(
+    ("network", "array", "message"),
+    [
+        ("decoder", "layers.2.bias", "epoch 2, step 6: the reconstruction_loss is no longer"),
+        # ReLU makes a NaN 0, so that this one never reaches a loss.
+        ("encoder", "layers.0.bias", "epoch 2: the encoder's layers.0.bias is no longer"),
+    ],
+)
+def test_diverging_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch, network, array, message):
+    epochs = []
+    train_epoch = training.train_epoch
+
+    def poisoned(model, *arguments):
+        epochs.append(1)
+        if len(epochs) == 2:
+            bias = parameters(model.networks[network])[array]
+            bias.set_data(nd.full(bias.shape, np.nan))
+        return train_epoch(model, *arguments)
+
+    monkeypatch.setattr(training, "train_epoch", poisoned)
+    with pytest.raises(AAEError, match=message + ".*The last checkpoint is kept"):
+        fit(small_config(epochs=3), tmp_path / "run", quiet=True)
+    images = load_dataset(small_config()).test_images
+    assert np.isfinite(load(tmp_path / "run").encode(images)).all()
+    assert read_history(tmp_path / "run")["epoch"] == [1]
