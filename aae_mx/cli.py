@@ -42,6 +42,7 @@ def _in_one_line(main, args, kwargs):
     except (AAEError, OSError) as error:
         _fail(str(error), 1)
     except (click.Abort, KeyboardInterrupt):
+        # 128 + SIGINT, as shells have it.
         _fail("interrupted", 130)
 
 

@@ -51,7 +51,8 @@ class Dataset:
 
 def to_unit(images):
     """Pixels as float32 in 0–1, one row per image: (N, height, width) uint8 to (N, pixels)."""
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    pixels = math.prod(images.shape[1:])
+    return images.reshape(len(images), pixels).astype(np.float32) / np.float32(255)
 
 
 def load_dataset(config):

@@ -1,0 +1,259 @@
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import small_config
+
+import aae_mx
+from aae_mx.backend import context
+from aae_mx.data import load_dataset
+from aae_mx.errors import ConfigError, InputError
+from aae_mx.run import Run, load, read_history, write_aside
+
+
+def damaged(run, tmp_path, name, contents):
+    """A copy of a run in which one file has other contents (None: it is missing)."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in ("config.json", "history.csv", "checkpoint.npz"):
+        (copy / file).write_bytes((run / file).read_bytes())
+    if contents is None:
+        (copy / name).unlink()
+    else:
+        (copy / name).write_bytes(contents)
+    return copy
+
+
+def test_what_a_run_leaves(supervised_run):
+    files = {path.name for path in supervised_run.iterdir()}
+    assert files == {".lock", "config.json", "history.csv", "checkpoint.npz", "train.log"}
+    description = json.loads((supervised_run / "config.json").read_text())
+    assert description["config"]["prior"] == "swiss_roll"
+    assert description["config"]["seed"] == 0
+    assert description["classes"] == list("0123456789")
+    history = read_history(supervised_run)
+    assert list(history) == [
+        "epoch",
+        "reconstruction_loss",
+        "reconstruction_l2",
+        "discriminator_entropy",
+        "discriminator_accuracy",
+        "generator_entropy",
+        "generator_accuracy",
+        "held_out_l2",
+        "seconds",
+    ]
+    assert history["epoch"] == [1, 2]
+    assert len((supervised_run / "train.log").read_text().splitlines()) == 3
+
+
+def test_checkpoint_holds_weights_and_states_without_a_pickle(supervised_run):
+    with np.load(supervised_run / "checkpoint.npz", allow_pickle=False) as arrays:
+        names = set(arrays.files)
+        assert all(np.issubdtype(arrays[name].dtype, np.number) for name in names)
+        assert arrays["epoch"] == 2
+        # 300 images in batches of 50, twice.
+        assert arrays["adam/generator/steps"] == 12
+    assert "encoder/layers.0.weight" in names and "adam/decoder/mean/layers.1.bias" in names
+
+
+def test_load_gives_the_same_codes_bit_for_bit(tmp_path):
+    model = aae_mx.fit(small_config(prior="uniform", labels=50), tmp_path / "run", quiet=True)
+    images = load_dataset(model.config).test_images
+    loaded = aae_mx.load(tmp_path / "run")
+    np.testing.assert_array_equal(loaded.encode(images), model.encode(images))
+    np.testing.assert_array_equal(loaded.reconstruct(images), model.reconstruct(images))
+    assert loaded.config == model.config and loaded.classes == model.classes
+
+
+def test_encode_decode_sample(supervised_run):
+    model = load(supervised_run)
+    images = load_dataset(model.config).test_images
+    codes = model.encode(images)
+    assert codes.shape == (300, 2) and codes.dtype == np.float32
+    flat = images.reshape(300, -1)
+    np.testing.assert_array_equal(model.encode(flat), codes)
+    np.testing.assert_allclose(model.encode(flat / 255), codes, rtol=1e-4, atol=1e-6)
+    decoded = model.decode(codes)
+    assert decoded.shape == (300, 28, 28) and 0 <= decoded.min() and decoded.max() <= 1
+    assert model.sample(7).shape == (7, 28, 28)
+    np.testing.assert_array_equal(model.sample(7, seed=1), model.sample(7, seed=1))
+    _, labels = model.sample_prior(4, labels=[1, 2, 3, 9])
+    np.testing.assert_array_equal(labels, [1, 2, 3, 9])
+    _, labels = model.sample_prior(3, labels=5)
+    np.testing.assert_array_equal(labels, [5, 5, 5])
+
+
+def test_no_images_and_no_codes(supervised_run):
+    model = load(supervised_run)
+    assert model.encode(np.zeros((0, 784), np.uint8)).shape == (0, 2)
+    assert model.decode(np.zeros((0, 2))).shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda m: m.encode(np.zeros((3, 783))), r"shape \(3, 783\): expected \(N, 784\) or"),
+        (lambda m: m.encode(np.zeros((3, 28, 28), int)), "type int64: expected uint8 or floats"),
+        (lambda m: m.encode(np.full((3, 784), 255.0)), "pixels from 255.0 to 255.0: expected"),
+        (lambda m: m.encode(np.full((3, 784), np.nan)), "pixels from nan"),
+        (lambda m: m.decode(np.zeros((3, 3))), r"shape \(3, 3\): expected \(N, 2\)"),
+        (lambda m: m.decode(np.full((3, 2), np.inf)), "expected finite numbers"),
+        (lambda m: m.sample(3, labels=10), "label 10: expected 0 to 9"),
+        (lambda m: m.sample(3, labels=[1, 2]), r"labels of shape \(2,\)"),
+        (lambda m: m.sample(-1), "n=-1"),
+    ],
+)
+def test_bad_arrays(supervised_run, use, message):
+    with pytest.raises(InputError, match=message):
+        use(load(supervised_run))
+
+
+def test_labels_mean_nothing_to_an_unsupervised_run(unsupervised_run):
+    with pytest.raises(InputError, match="trained without labels"):
+        load(unsupervised_run).sample(3, labels=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "message"),
+    [
+        ("config.json", None, "no run here"),
+        ("config.json", b"{", "config.json: cannot be read"),
+        ("config.json", b"\xff\xfe", "config.json: cannot be read"),
+        ("config.json", b"[]", "config.json: cannot be read"),
+        ("config.json", b'{"format": 1}', "'image_shape' is missing"),
+        ("config.json", b'{"format": 9, "version": "7.1"}', "format 9 of aae_mx 7.1; this is"),
+        ("checkpoint.npz", None, "its first epoch did not finish"),
+        ("checkpoint.npz", b"", "checkpoint.npz: cannot be read"),
+        ("checkpoint.npz", b"PK" + bytes(50), "checkpoint.npz: cannot be read"),
+        ("history.csv", b"epoch,seconds\n1,fast\n", "history.csv: cannot be read"),
+    ],
+)
+def test_damaged_runs(supervised_run, tmp_path, name, contents, message):
+    copy = damaged(supervised_run, tmp_path, name, contents)
+    with pytest.raises(InputError, match=message):
+        load(copy)
+        read_history(copy)
+
+
+def test_config_with_a_bad_value(supervised_run, tmp_path):
+    text = (supervised_run / "config.json").read_text().replace('"swiss_roll"', '"cauchy"')
+    copy = damaged(supervised_run, tmp_path, "config.json", text.encode())
+    with pytest.raises(InputError, match="config.json: prior='cauchy': expected one of"):
+        load(copy)
+
+
+def test_checkpoint_of_other_networks(supervised_run, tmp_path):
+    text = (supervised_run / "config.json").read_text()
+    text = text.replace("32", "33")
+    copy = damaged(supervised_run, tmp_path, "config.json", text.encode())
+    with pytest.raises(InputError, match=r"is float32 of shape \(32, 784\), expected .* \(33, 784"):
+        load(copy)
+
+
+def test_checkpoint_without_an_array(supervised_run, tmp_path):
+    copy = damaged(supervised_run, tmp_path, "history.csv", b"")
+    with zipfile.ZipFile(copy / "checkpoint.npz", "w") as file:
+        file.writestr("nothing.npy", b"")
+    with pytest.raises(InputError, match="an array is missing"):
+        load(copy)
+
+
+def test_pickles_are_refused(supervised_run, tmp_path):
+    copy = damaged(supervised_run, tmp_path, "history.csv", b"")
+    with np.load(supervised_run / "checkpoint.npz") as arrays:
+        arrays = dict(arrays)
+    arrays["encoder/layers.0.weight"] = np.array([{"a": 1}], object)
+    np.savez(copy / "checkpoint.npz", **arrays)
+    with pytest.raises(InputError, match="allow_pickle=False"):
+        load(copy)
+
+
+def test_directory_in_use_is_refused(tmp_path):
+    model = aae_mx.model.AAE(small_config(), (28, 28), "0123456789")
+    with Run.create(small_config(), tmp_path / "run", model):
+        with pytest.raises(InputError, match="another process is training there"):
+            Run.create(small_config(), tmp_path / "run", model)
+    # Released, but not empty: still not overwritten.
+    with pytest.raises(InputError, match="not overwritten; choose another --out"):
+        Run.create(small_config(), tmp_path / "run", model)
+
+
+def test_default_names_do_not_collide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("gaussian_unsupervised", "gaussian_unsupervised-2", "gaussian_unsupervised-3"):
+        model = aae_mx.model.AAE(small_config(), (28, 28), "0123456789")
+        with Run.create(small_config(), None, model) as run:
+            assert str(run.path) == f"runs/{name}"
+
+
+def test_write_aside_keeps_the_old_file_when_writing_fails(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def write(file):
+        file.write(b"new")
+        raise OSError("disk full")
+
+    with pytest.raises(InputError, match="file: cannot be written .disk full"):
+        write_aside(path, write)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_devices():
+    assert context("cpu").device_type == "cpu"
+    with pytest.raises(ConfigError, match=r"ctx='gpu\(7\)': MXNet sees \d+ GPUs here"):
+        context("gpu(7)")
+
+
+def python(code, **environment):
+    """Run ``code`` in a new Python, without the thread settings of this one."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if "NUM_THREADS" not in name and "NTHREADS" not in name
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**inherited, **environment},
+    )
+
+
+@pytest.mark.parametrize("module", ["priors", "plotting", "config", "data", "train", "__main__"])
+def test_importing_does_not_load_mxnet(module):
+    result = python(f"import sys, aae_mx.{module}; sys.exit('mxnet' in sys.modules)")
+    assert result.returncode == 0, result.stderr
+
+
+def test_threads_are_set_unless_the_user_did():
+    code = "import os, aae_mx.backend; print(os.environ['OMP_NUM_THREADS'])"
+    assert python(code, OMP_NUM_THREADS="7").stdout.strip() == "7"
+    code = "import os, aae_mx.backend; print(os.environ['MXNET_CPU_WORKER_NTHREADS'])"
+    assert python(code).stdout.strip() == "1"
+
+
+def test_another_python_is_told_so():
+    code = "import sys; sys.version_info = (3, 13, 0); import aae_mx"
+    result = python(code)
+    assert result.returncode == 1
+    assert "needs Python 3.9, 3.10, 3.11 or 3.12" in result.stderr
+    assert "this is Python 3.13" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_missing_mxnet_is_told():
+    code = """
+import sys
+sys.modules["mxnet"] = None
+from aae_mx.errors import InputError
+try:
+    import aae_mx.backend
+except InputError as error:
+    print(error)
+"""
+    assert "install it with 'make setup' or 'pip install mxnet==1.9.1" in python(code).stdout
