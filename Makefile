@@ -35,7 +35,7 @@ figures: $(VENV)/installed ## train what is missing and draw every figure of the
 	$(BIN)/python -m aae_mx.figures $(ARGS)
 
 test: $(VENV)/installed-dev ## run the tests
-	$(BIN)/python -m pytest -q -p no:cacheprovider -W ignore::DeprecationWarning:mxnet tests $(ARGS)
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests $(ARGS)
 
 lint: $(VENV)/installed-dev ## check the style of the code
 	$(BIN)/ruff check --no-cache $(LINT_RULES) .

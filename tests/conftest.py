@@ -19,6 +19,11 @@ SMALL = {
 }
 
 
+def pytest_configure(config):
+    # MXNet is retired and warns of what NumPy and SciPy have since changed.
+    config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:mxnet.*")
+
+
 def small_config(**settings):
     return Config(**{**SMALL, **settings})
 
