@@ -61,7 +61,7 @@ def plot_run(model, out=None, dataset=None, seed=0):
     with saved(out / "output.png") as axes:
         plotting.show_plane(model.decode(plotting.plane_codes(fitted)), ax=axes)
     originals = to_unit(dataset.test_images[:N_IMAGES]).reshape(-1, *model.image_shape)
-    with saved(out / "reconstructions.png", height=1 + plotting.sheet_height(200, 20)) as axes:
+    with saved(out / "reconstructions.png", height=0.4 + plotting.sheet_height(200, 20)) as axes:
         plotting.show_reconstructions(originals, model.reconstruct(originals), ax=axes)
     with saved(out / "samples.png") as axes:
         samples, columns = prior_sheet(model, N_IMAGES, seed=seed)
