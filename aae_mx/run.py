@@ -55,15 +55,17 @@ class Run:
         Raises InputError if ``out`` exists and is not empty, or cannot be written.
         """
         path = _free_name(Path("runs") / config.name) if out is None else Path(out)
+        taken = InputError(f"{path}: it is not empty and is not overwritten; choose another --out")
         try:
             path.mkdir(parents=True, exist_ok=True)
+            # Nothing is left in a directory that is no run's, not even a lock.
+            if any(path.iterdir()) and not (path / LOCK).exists():
+                raise taken
             # A process that is training there is named before what lies there is.
             run = cls(path)
             if set(os.listdir(path)) - {LOCK}:
                 run._lock.close()
-                raise InputError(
-                    f"{path}: it is not empty and is not overwritten; choose another --out"
-                )
+                raise taken
         except OSError as error:
             raise InputError(f"{path}: cannot be made a run's directory ({error})") from error
         description = {
@@ -100,14 +102,14 @@ class Run:
         write_aside(self.path / HISTORY, write_history)
 
 
-def load(path):
+def load(path, ctx="cpu"):
     """The trained model of the run in the directory ``path``, an ``aae_mx.model.AAE``.
 
-    Raises InputError, naming the file, for a directory that holds no run and for files that
+    ``ctx``: where to compute, whatever the run was trained on. Raises InputError, naming the file, for a directory that holds no run and for files that
     are damaged or of a newer format.
     """
     path = Path(path)
-    model = read_model(path)
+    model = read_model(path, ctx)
     model.run = path
     checkpoint = path / CHECKPOINT
     if not checkpoint.exists():
@@ -132,7 +134,7 @@ def load(path):
     return model
 
 
-def read_model(path):
+def read_model(path, ctx="cpu"):
     """The model that a run's config.json describes, its weights as they were at the start."""
     file = Path(path) / CONFIG
     try:
@@ -150,7 +152,7 @@ def read_model(path):
             and all(isinstance(name, str) for name in classes)
         ):
             raise InputError(f"{file}: its image_shape or classes are not what a run has")
-        return AAE(Config.from_dict(description["config"]), shape, classes)
+        return AAE(Config.from_dict({**description["config"], "ctx": ctx}), shape, classes)
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no run here ({CONFIG} is missing)") from error
     except ConfigError as error:

@@ -183,6 +183,28 @@ def test_directory_in_use_is_refused(tmp_path):
         Run.create(small_config(), tmp_path / "run", model)
 
 
+def test_foreign_directory_stays_untouched(tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    model = aae_mx.model.AAE(small_config(), (28, 28), "0123456789")
+    with pytest.raises(InputError, match="not overwritten"):
+        Run.create(small_config(), tmp_path, model)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_run_of_another_device_loads_here(supervised_run, tmp_path):
+    text = (supervised_run / "config.json").read_text().replace('"cpu"', '"gpu(3)"')
+    copy = damaged(supervised_run, tmp_path, "config.json", text.encode())
+    images = np.zeros((1, 784), np.uint8)
+    np.testing.assert_array_equal(load(copy).encode(images), load(supervised_run).encode(images))
+
+
+def test_unreadable_config(supervised_run, tmp_path):
+    copy = damaged(supervised_run, tmp_path, "config.json", None)
+    (copy / "config.json").mkdir()
+    with pytest.raises(InputError, match="config.json: cannot be read"):
+        load(copy)
+
+
 def test_default_names_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("gaussian_unsupervised", "gaussian_unsupervised-2", "gaussian_unsupervised-3"):
