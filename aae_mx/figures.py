@@ -81,7 +81,7 @@ def draw_figures(configs, out, quiet=False):
 
     Raises InputError if a run there was trained with other settings.
     """
-    from aae_mx.run import load
+    from aae_mx.run import load, write_aside
     from aae_mx.training import fit
 
     say = (lambda text: None) if quiet else click.echo
@@ -101,7 +101,8 @@ def draw_figures(configs, out, quiet=False):
         if config in missing or not all(file.exists() for file in files):
             drawn = plot_run(load(run))
             for file, figure in files.items():
-                shutil.copyfile(drawn / f"{figure}.png", file)
+                image = (drawn / f"{figure}.png").read_bytes()
+                write_aside(file, lambda aside, image=image: aside.write(image))
     _overview(configs, out)
     say(f"figures: {out}")
 

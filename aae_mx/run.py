@@ -105,8 +105,8 @@ class Run:
 def load(path, ctx="cpu"):
     """The trained model of the run in the directory ``path``, an ``aae_mx.model.AAE``.
 
-    ``ctx``: where to compute, whatever the run was trained on. Raises InputError, naming the file, for a directory that holds no run and for files that
-    are damaged or of a newer format.
+    ``ctx``: where to compute, whatever the run was trained on. Raises InputError, naming the
+    file, for a directory that holds no run and for files that are damaged or of a newer format.
     """
     path = Path(path)
     model = read_model(path, ctx)

@@ -12,6 +12,7 @@ that may not be computed yet: the host waits for the device at log intervals onl
 from __future__ import annotations
 
 import time
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -195,30 +196,36 @@ def draw_prior(config, labels, n, n_labels, rng):
     return codes
 
 
-def train_epoch(model, optimizers, images, labels, epoch, watch):
-    """One pass over ``images``, an NDArray (N, pixels), in an order drawn for this epoch.
+class Batch(NamedTuple):
+    """What a step works on: NDArrays of N rows, and how large a share of the training is left."""
 
-    ``labels`` as from ``training_labels``. ``watch(step, means)`` is called at log intervals
-    with the metrics' means so far. Returns those means at the end, {metric: float}.
-    Raises AAEError when a loss is no longer finite.
+    images: nd.NDArray  # (N, pixels) in 0–1
+    noisy_images: nd.NDArray  # the encoder's input
+    prior_codes: nd.NDArray  # (N, code_dim), with noise
+    code_noise: Optional[nd.NDArray]  # (N, code_dim), for the codes before the discriminator
+    generator_noise: Optional[nd.NDArray]  # the same, drawn anew for the generator phase
+    condition: Optional[nd.NDArray]  # (N, n_conditions), one-hot
+    left: float  # 1 at the first step, towards 0
+
+
+def epoch_batches(model, images, labels, epoch):
+    """The batches of one pass over ``images``, an NDArray (N, pixels), in a new order.
+
+    ``labels`` as from ``training_labels``. Order, prior and noise are drawn from the seed and
+    the number of the epoch alone, all before the first step, so that no step waits for them.
     """
     config, ctx, n = model.config, model.ctx, len(images)
-    n_labels = len(model.classes)
-    # Shuffling, prior and noise depend on seed and epoch alone, not on the epochs before.
     rng = np.random.default_rng([config.seed, EPOCH_STREAM, epoch])
     order = rng.permutation(n)
-    shuffled = None if labels is None else labels[order]
-    prior_codes = draw_prior(config, shuffled, n, n_labels, rng)
-    # How much of the training is left, at each image: learning rates and code noise fall with it.
     left = 1 - (epoch - 1 + np.arange(n) / n) / config.epochs
-    code_noise = generator_noise = None
+    shuffled = None if labels is None else labels[order]
+    prior_codes = draw_prior(config, shuffled, n, len(model.classes), rng)
+    code_noise = generator_noise = image_noise = condition = None
     if config.code_noise:
         noise = rng.standard_normal((3, *prior_codes.shape), np.float32)
         noise *= np.float32(config.code_noise) * left[:, None].astype(np.float32)
         prior_codes += noise[0]
         code_noise, generator_noise = nd.array(noise[1], ctx=ctx), nd.array(noise[2], ctx=ctx)
-    prior_codes = nd.array(prior_codes, ctx=ctx)
-    image_noise = None
     if config.image_noise:
         # A bank of noise, from which each batch takes a stretch: drawing anew for each pixel
         # would take a tenth of the time of the step.
@@ -226,50 +233,71 @@ def train_epoch(model, optimizers, images, labels, epoch, watch):
         noise = rng.standard_normal((rows, images.shape[1]), np.float32)
         image_noise = nd.array(np.float32(config.image_noise) * noise, ctx=ctx)
         offsets = rng.integers(rows - config.batch_size, size=n, endpoint=True)
-    condition = None
     if labels is not None:
         # n entries, or n + 1 of which the last says "unknown".
-        condition = nd.array(
-            np.eye(model.discriminator.n_conditions, dtype=np.float32)[shuffled], ctx=ctx
-        )
+        one_hot = np.eye(model.discriminator.n_conditions, dtype=np.float32)
+        condition = nd.array(one_hot[shuffled], ctx=ctx)
+    prior_codes = nd.array(prior_codes, ctx=ctx)
     order = nd.array(order, ctx=ctx, dtype=np.int32)
-    sums = nd.zeros(len(METRICS), ctx=ctx)
-    starts = range(0, n, config.batch_size)
-    means = {}
-    for step, start in enumerate(starts, start=1):
-        end = min(start + config.batch_size, n)
-        scale = left[start] if config.decay == "linear" else 1.0
-        batch = nd.take(images, order[start:end])
-        given = None if condition is None else condition[start:end]
-        noisy = batch
+    for start in range(0, n, config.batch_size):
+        rows = slice(start, min(start + config.batch_size, n))
+        batch = noisy = nd.take(images, order[rows])
         if image_noise is not None:
             offset = int(offsets[start])
-            noisy = batch + image_noise[offset : offset + end - start]
-        codes, reconstruction = reconstruction_phase(
-            model, optimizers, batch, noisy, scale * config.reconstruction_rate
-        )
-        if code_noise is not None:
-            codes = codes + code_noise[start:end]
-        discriminator = discriminator_phase(
-            model,
-            optimizers,
-            codes,
-            prior_codes[start:end],
-            given,
-            scale * config.discriminator_rate,
-        )
-        generator = generator_phase(
-            model,
-            optimizers,
+            noisy = batch + image_noise[offset : offset + len(batch)]
+        yield Batch(
+            batch,
             noisy,
-            None if generator_noise is None else generator_noise[start:end],
-            given,
-            scale * config.generator_rate,
+            prior_codes[rows],
+            None if code_noise is None else code_noise[rows],
+            None if generator_noise is None else generator_noise[rows],
+            None if condition is None else condition[rows],
+            left[start],
         )
-        sums += (end - start) * nd.concat(reconstruction, discriminator, generator, dim=0)
-        if step % LOG_EVERY == 0 or step == len(starts):
+
+
+def train_step(model, optimizers, batch):
+    """The three phases on one Batch. Returns the METRICS as an NDArray."""
+    config = model.config
+    scale = batch.left if config.decay == "linear" else 1.0
+    codes, reconstruction = reconstruction_phase(
+        model, optimizers, batch.images, batch.noisy_images, scale * config.reconstruction_rate
+    )
+    if batch.code_noise is not None:
+        codes = codes + batch.code_noise
+    discriminator = discriminator_phase(
+        model,
+        optimizers,
+        codes,
+        batch.prior_codes,
+        batch.condition,
+        scale * config.discriminator_rate,
+    )
+    generator = generator_phase(
+        model,
+        optimizers,
+        batch.noisy_images,
+        batch.generator_noise,
+        batch.condition,
+        scale * config.generator_rate,
+    )
+    return nd.concat(reconstruction, discriminator, generator, dim=0)
+
+
+def train_epoch(model, optimizers, images, labels, epoch, watch):
+    """Train on the batches of one epoch, see ``epoch_batches``.
+
+    ``watch(step, means)`` is called at log intervals with the metrics' means so far. Returns
+    those means at the end, {metric: float}. Raises AAEError when one is no longer finite.
+    """
+    sums = nd.zeros(len(METRICS), ctx=model.ctx)
+    seen, means = 0, {}
+    for step, batch in enumerate(epoch_batches(model, images, labels, epoch), start=1):
+        sums += len(batch.images) * train_step(model, optimizers, batch)
+        seen += len(batch.images)
+        if step % LOG_EVERY == 0 or seen == len(images):
             # The only place in an epoch where the host waits for the device.
-            means = dict(zip(METRICS, (sums.asnumpy() / end).tolist()))
+            means = dict(zip(METRICS, (sums.asnumpy() / seen).tolist()))
             bad = [name for name, value in means.items() if not np.isfinite(value)]
             if bad:
                 raise diverged(f"epoch {epoch}, step {step}", f"the {bad[0]}")
