@@ -91,7 +91,7 @@ def test_recipe_reference(call, tmp_path):
         (["--code-dim", 3], "--code-dim 3: expected an even number"),
         (["--labels"], "--prior gaussian: the single Gaussian has no pieces"),
         (["--labels", 0, "--prior", "uniform"], "--labels 0: expected 'all', 'none' or"),
-        (["--labels=-5", "--prior", "uniform"], "No such option '-5'"),
+        (["--labels=-5", "--prior", "uniform"], "-5"),
         (["--labels", "yes", "--prior", "uniform"], "--labels yes: expected"),
         (["--labels", 301, "--prior", "uniform", "--limit", 300], "only 300 training images"),
         (["--labels", 9, "--prior", "uniform"], "--labels 9: there are 10 classes"),
