@@ -122,6 +122,12 @@ def test_train_refuses_wrong_files(refused, idx_directory):
     assert not os.listdir("."), "nothing is left behind"
 
 
+@pytest.mark.parametrize("size", [["--hidden", "1000000,1000000"], ["--code-dim", 10**11]])
+def test_train_refuses_what_no_memory_holds(refused, size):
+    assert "too large" in refused(train.main, *size, "--limit", 10, code=1)
+    assert not os.listdir("."), "nothing is left behind"
+
+
 def test_train_never_overwrites(refused, supervised_run):
     before = (supervised_run / "config.json").read_bytes()
     message = refused(train.main, *small_options(), "--out", supervised_run, code=1)
