@@ -28,7 +28,8 @@ class Config:
 
     ``labels`` chooses the formulation: ``"none"`` is unsupervised, ``"all"`` supervised,
     a number N semi-supervised with N labelled training images. Settings that are None take
-    the value of ``recipe``, see ``RECIPES``.
+    the value of ``recipe``, see ``RECIPES``. ``python -m aae_mx.train --help`` describes every
+    setting.
     """
 
     prior: str = _setting("gaussian", "The prior p(z).", choices=tuple(priors.PRIORS))

@@ -17,8 +17,11 @@ class AAE:
     """The three networks with what is needed to use them.
 
     ``image_shape`` is (height, width), ``classes`` the names of the labels. The networks are
-    freshly drawn from the config's seed; ``aae_mx.load`` returns trained ones.
+    freshly drawn from the config's seed; ``aae_mx.fit`` and ``aae_mx.load`` return trained
+    ones, with their directory as ``run``.
     """
+
+    run = None
 
     def __init__(self, config, image_shape, classes):
         self.config = config
