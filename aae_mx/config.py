@@ -69,6 +69,13 @@ class Config:
     decay: str = _setting(
         None, "Learning rates fall linearly to zero, or stay.", choices=("linear", "none")
     )
+    labelled_share: float = _setting(
+        0.25,
+        "Semi-supervised: the share of every batch that is drawn from the labelled images, "
+        "besides the pass over all images.",
+        at_least=0,
+        below=1,
+    )
     encoder_adam: str = _setting(
         None,
         "The encoder's reconstruction and generator phases have an Adam each, or share one.",

@@ -144,11 +144,14 @@ def _remove_unfinished(run):
 def _estimate(configs):
     """Seconds that the trainings will take, by a few steps of the first."""
     from aae_mx.data import load_dataset
-    from aae_mx.training import seconds_per_image
+    from aae_mx.training import seconds_per_image, steps_per_epoch
 
     dataset = load_dataset(configs[0])
-    per_image = seconds_per_image(configs[0], dataset)
-    return sum(per_image * len(dataset.train_images) * config.epochs for config in configs)
+    images = sum(
+        steps_per_epoch(config, len(dataset.train_images)) * config.batch_size * config.epochs
+        for config in configs
+    )
+    return seconds_per_image(configs[0], dataset) * images
 
 
 def _overview(configs, out):

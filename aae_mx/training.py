@@ -11,6 +11,7 @@ that may not be computed yet: the host waits for the device at log intervals onl
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import NamedTuple, Optional
 
@@ -217,6 +218,10 @@ def epoch_batches(model, images, labels, epoch):
     config, ctx, n = model.config, model.ctx, len(images)
     rng = np.random.default_rng([config.seed, EPOCH_STREAM, epoch])
     order = rng.permutation(n)
+    if config.formulation == "semi_supervised":
+        known = np.flatnonzero(labels < len(model.classes))
+        order = with_labelled(order, known, config.batch_size, labelled_per_batch(config), rng)
+        n = len(order)
     left = 1 - (epoch - 1 + np.arange(n) / n) / config.epochs
     shuffled = None if labels is None else labels[order]
     prior_codes = draw_prior(config, shuffled, n, len(model.classes), rng)
@@ -256,6 +261,31 @@ def epoch_batches(model, images, labels, epoch):
         )
 
 
+def labelled_per_batch(config):
+    """How many images of a batch are drawn from the labelled ones: none unless semi-supervised."""
+    if config.formulation != "semi_supervised":
+        return 0
+    return min(round(config.labelled_share * config.batch_size), config.batch_size - 1)
+
+
+def with_labelled(order, known, batch_size, drawn, rng):
+    """Add ``drawn`` images, at random from ``known``, to the end of every batch of ``order``.
+
+    Few labels would be lost among the many images without one: of 1,000 in 60,000, a batch
+    of 200 would hold three. ``order`` itself still comes whole, so an epoch has more batches.
+    """
+    own = batch_size - drawn
+    parts = []
+    for start in range(0, len(order), own):
+        parts += [order[start : start + own], rng.choice(known, drawn)]
+    return np.concatenate(parts)
+
+
+def steps_per_epoch(config, n):
+    """The number of batches that an epoch of n images has."""
+    return -(-n // (config.batch_size - labelled_per_batch(config)))
+
+
 def train_step(model, optimizers, batch):
     """The three phases on one Batch. Returns the METRICS as an NDArray."""
     config = model.config
@@ -291,11 +321,12 @@ def train_epoch(model, optimizers, images, labels, epoch, watch):
     those means at the end, {metric: float}. Raises AAEError when one is no longer finite.
     """
     sums = nd.zeros(len(METRICS), ctx=model.ctx)
+    steps = steps_per_epoch(model.config, len(images))
     seen, means = 0, {}
     for step, batch in enumerate(epoch_batches(model, images, labels, epoch), start=1):
         sums += len(batch.images) * train_step(model, optimizers, batch)
         seen += len(batch.images)
-        if step % LOG_EVERY == 0 or seen == len(images):
+        if step % LOG_EVERY == 0 or step == steps:
             # The only place in an epoch where the host waits for the device.
             means = dict(zip(METRICS, (sums.asnumpy() / seen).tolist()))
             bad = [name for name, value in means.items() if not np.isfinite(value)]
@@ -344,7 +375,7 @@ def fit(config, out=None, quiet=False):
     optimizers = build_optimizers(model)
     images = nd.array(to_unit(dataset.train_images), ctx=model.ctx)
     test_images = to_unit(dataset.test_images)
-    steps = -(-len(images) // config.batch_size)
+    steps = steps_per_epoch(config, len(images))
     with Run.create(config, out, model) as run:
         model.run = run.path
         with Progress(config.epochs, steps, quiet, run.path / "train.log") as progress:
@@ -375,15 +406,19 @@ def fit(config, out=None, quiet=False):
 
 
 def seconds_per_image(config, dataset):
-    """Seconds that an epoch takes per training image, measured on a throw-away model."""
+    """Seconds that a training takes per image of its batches, by a few steps of another model."""
     model = AAE(config, dataset.image_shape, dataset.classes)
     optimizers = build_optimizers(model)
-    labels = training_labels(config, dataset)
-    n = min(len(dataset.train_images), 20 * config.batch_size)
-    images = nd.array(to_unit(dataset.train_images[:n]), ctx=model.ctx)
-    labels = None if labels is None else labels[:n]
+    images = nd.array(to_unit(dataset.train_images), ctx=model.ctx)
+    batches = epoch_batches(model, images, training_labels(config, dataset), 1)
+    # The first steps include setting up, which a training does once.
     for _ in range(2):
-        # The first time includes setting up, which a training does once.
-        start = time.monotonic()
-        train_epoch(model, optimizers, images, labels, 1, lambda step, means: None)
-    return (time.monotonic() - start) / n
+        start, seen = time.monotonic(), 0
+        for batch in itertools.islice(batches, 15):
+            train_step(model, optimizers, batch).wait_to_read()
+            seen += len(batch.images)
+        if not seen:
+            # Fewer images than steps: the first ones have to do.
+            break
+        per_image = (time.monotonic() - start) / seen
+    return per_image

@@ -228,8 +228,23 @@ def test_unknown_labels_are_the_last_entry(monkeypatch):
         model, training.build_optimizers(model), images, labels, 1, lambda step, means: None
     )
     given = np.concatenate(given)
-    assert given.shape == (300, 11)
-    np.testing.assert_array_equal(given.sum(axis=0), [5] * 10 + [250])
+    # A quarter (12 of 50) of each of the 8 batches is drawn from the 50 labelled images.
+    assert given.shape == (300 + 8 * 12, 11)
+    assert given[:, 10].sum() == 250
+    for start in range(0, 350, 50):
+        assert not given[start + 38 : start + 50, 10].any()
+
+
+def test_with_labelled_keeps_the_whole_pass():
+    order, known = np.arange(100), np.array([7, 70])
+    mixed = training.with_labelled(order, known, 20, 5, np.random.default_rng(0))
+    assert len(mixed) == 100 + 7 * 5
+    batches = [mixed[start : start + 20] for start in range(0, 135, 20)]
+    np.testing.assert_array_equal(np.concatenate([batch[:-5] for batch in batches]), order)
+    assert all(set(batch[-5:]) <= {7, 70} for batch in batches)
+    config = small_config(prior="uniform", labels=50, batch_size=20)
+    assert training.steps_per_epoch(config, 100) == 7 == len(batches)
+    assert training.steps_per_epoch(small_config(batch_size=20), 101) == 6
 
 
 # Whole trainings.
