@@ -253,7 +253,7 @@ _REFERENCE = {
 RECIPES = {
     "reference": (_REFERENCE, {**_REFERENCE, "discriminator_rate": 2e-3}),
     "default": (
-        _REFERENCE,
+        {**_REFERENCE, "epochs": 12, "decay": "linear"},
         {
             "epochs": 12,
             "batch_size": 200,
