@@ -41,15 +41,15 @@ def _in_one_line(main, args, kwargs):
         _fail(error.option_message, 2)
     except (AAEError, OSError) as error:
         _fail(str(error), 1)
+    except (click.Abort, KeyboardInterrupt):
+        # 128 + SIGINT, as shells have it. Abort is a RuntimeError, so this goes first.
+        _fail("interrupted", 130)
     except (MemoryError, RuntimeError) as error:
         # By name, as importing MXNet takes seconds: a usage error need not wait for it.
         if not isinstance(error, MemoryError) and type(error).__name__ != "MXNetError":
             raise
         reason = (str(error).strip() or "out of memory").splitlines()[-1]
         _fail(f"the networks or batches are too large, or MXNet failed ({reason})", 1)
-    except (click.Abort, KeyboardInterrupt):
-        # 128 + SIGINT, as shells have it.
-        _fail("interrupted", 130)
 
 
 def _fail(message, status):

@@ -17,8 +17,11 @@ import fcntl
 import itertools
 import json
 import os
+import signal
+import threading
 import zipfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -180,15 +183,33 @@ def write_aside(path, write):
     """Call ``write(file)`` on a binary file beside ``path``, then rename it to ``path``."""
     path = Path(path)
     aside = path.with_name(f".{path.name}.tmp")
+    with _uninterrupted():
+        try:
+            with open(aside, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise InputError(f"{path}: cannot be written ({error})") from error
+
+
+@contextmanager
+def _uninterrupted():
+    """Put off Ctrl-C until the block has ended: zipfile turns it into an error of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        # Signals reach the main thread only.
+        yield
+        return
+    caught = []
+    before = signal.signal(signal.SIGINT, lambda *signal_and_frame: caught.append(signal_and_frame))
     try:
-        with open(aside, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error})") from error
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught and callable(before):
+        before(*caught[0])
 
 
 def lock(directory):

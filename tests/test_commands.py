@@ -267,7 +267,7 @@ def test_as_modules(tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     # The empty line is click's, after a ^C on the terminal.
     assert errors.strip() == "Error: interrupted"
     assert len(read_history(run)["epoch"]) >= 1

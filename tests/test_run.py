@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -224,6 +225,17 @@ def test_write_aside_keeps_the_old_file_when_writing_fails(tmp_path):
     with pytest.raises(InputError, match="file: cannot be written .disk full"):
         write_aside(path, write)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_write_aside_is_not_interrupted(tmp_path):
+    def write(file):
+        os.kill(os.getpid(), signal.SIGINT)
+        file.write(b"whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        write_aside(tmp_path / "file", write)
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_devices():
