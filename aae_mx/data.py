@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +184,10 @@ def fetch_openml_images(name):
     from sklearn.datasets import fetch_openml
 
     try:
-        fetched = fetch_openml(name, as_frame=False, parser="liac-arff")
+        with warnings.catch_warnings():
+            # It warns of every retry; the error says enough.
+            warnings.simplefilter("ignore", UserWarning)
+            fetched = fetch_openml(name, as_frame=False, parser="liac-arff")
     except Exception as error:  # noqa: B902 - what it raises depends on what fails in between
         raise InputError(
             f"dataset {name!r}: cannot be fetched from OpenML ({_first_line(error)}); check the "
