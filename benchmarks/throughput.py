@@ -1,0 +1,246 @@
+"""How fast a training step is: by phase, beside the machine's ceiling and a PyTorch peer.
+
+    python benchmarks/throughput.py --steps 300 [--labels] [--peer]
+
+The step is the full three-phase one at the reference sizes (784-1000-1000-2, batch 100).
+The ceiling is measured in the same run: the time of the step's matrix products at the best
+rate seen at these shapes, plus that of the bytes which the optimizer must move at the rate
+of a copy. The peer (benchmarks/torch_aae.py, needs the extra "bench") runs in turn with this
+program, A B A B, in processes of their own; the ratio is that of the medians.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+HERE = Path(__file__).parent
+
+
+@click.command()
+@click.option("--steps", default=300, show_default=True, help="Steps of each measurement.")
+@click.option("--labels", is_flag=True, help="Condition the discriminator on ten labels.")
+@click.option("--peer", is_flag=True, help="Also run the PyTorch peer, and print the ratio.")
+@click.option("--rounds", default=3, show_default=True, help="Turns of each with --peer.")
+@click.option("--only-step", is_flag=True, help="Only samples per second.")
+def main(steps, labels, peer, rounds, only_step):
+    """Measure the speed of the training step."""
+    if peer:
+        compare(steps, labels, rounds)
+        return
+    setting = prepare(labels)
+    rate = 100 * steps / seconds(setting["step"], steps)
+    click.echo(f"aae_mx_samples_per_s={rate:.0f}")
+    if not only_step:
+        parts(setting, steps, rate)
+        surroundings()
+
+
+def prepare(labels):
+    """A reference model with batches, and functions of no argument that do its parts."""
+    from aae_mx import Config
+    from aae_mx import training as t
+    from aae_mx.backend import mx
+    from aae_mx.model import AAE
+
+    config = Config(
+        recipe="reference",
+        prior="swiss_roll" if labels else "gaussian",
+        labels="all" if labels else "none",
+    )
+    model = AAE(config, (28, 28), "0123456789")
+    optimizers = t.build_optimizers(model)
+    rng = np.random.default_rng(0)
+    images = mx.nd.array(rng.random((5000, 784), np.float32))
+    given = rng.integers(10, size=5000) if labels else None
+
+    def batches():
+        epoch = 0
+        while True:
+            epoch = epoch % config.epochs + 1
+            yield from t.epoch_batches(model, images, given, epoch)
+
+    stream = batches()
+    batch = next(stream)
+    codes = model.encoder(batch.images)
+    still = dict.fromkeys(optimizers, Still())
+    rate = config.generator_rate
+    return {
+        "model": model,
+        "step": lambda: t.train_step(model, optimizers, next(stream)),
+        "reconstruction": lambda: t.reconstruction_phase(
+            model, still, batch.images, batch.noisy_images, rate
+        ),
+        "discriminator": lambda: t.discriminator_phase(
+            model, still, codes, batch.prior_codes, batch.condition, rate
+        ),
+        "generator": lambda: t.generator_phase(
+            model, still, batch.noisy_images, None, batch.condition, rate
+        ),
+        "Adam of the encoder": lambda: optimizers["encoder"].step(rate),
+        "Adam of the decoder": lambda: optimizers["decoder"].step(rate),
+        "Adam of the discriminator": lambda: optimizers["discriminator"].step(rate),
+        "compiled": optimizers["encoder"].compiled,
+    }
+
+
+class Still:
+    """An optimizer that does nothing, to time a phase without its updates."""
+
+    def step(self, rate):
+        pass
+
+
+def seconds(work, repeats):
+    """Seconds that ``repeats`` calls take once warm, the device's work included."""
+    from aae_mx.backend import mx
+
+    for _ in range(20):
+        work()
+    mx.nd.waitall()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    mx.nd.waitall()
+    return time.perf_counter() - start
+
+
+def parts(setting, steps, rate):
+    """Print milliseconds of each phase and update, and the fraction of the ceiling."""
+    for name in setting:
+        if name not in ("model", "step", "compiled"):
+            click.echo(f"{name:26} {1e3 * seconds(setting[name], steps) / steps:7.2f} ms")
+    click.echo(f"{'compiled Adam':26} {'yes' if setting['compiled'] else 'no':>7}")
+    flops, moved = work_of_a_step(setting["model"])
+    gemm, copy = gemm_rate(), copy_rate()
+    ceiling = flops / gemm + moved / copy
+    click.echo(
+        f"{'ceiling':26} {1e3 * ceiling:7.2f} ms: {flops / 1e9:.2f} GFLOP at {gemm / 1e9:.0f} "
+        f"GFLOP/s, {moved / 1e6:.0f} MB at {copy / 1e9:.1f} GB/s"
+    )
+    click.echo(f"fraction_of_ceiling={rate * ceiling / 100:.3f}")
+
+
+def work_of_a_step(model):
+    """Floating-point operations of the matrix products, and bytes that Adam must move."""
+    from aae_mx.networks import parameters
+
+    shapes = {
+        name: [p.shape for key, p in parameters(network).items() if key.endswith("weight")]
+        for name, network in model.networks.items()
+    }
+    sizes = {name: [rows * columns for rows, columns in shapes[name]] for name in shapes}
+    whole = {name: sum(layers) for name, layers in sizes.items()}
+    first = {name: layers[0] for name, layers in sizes.items()}
+    # Forward, gradient of the weights, gradient of the input (not of a network's first
+    # layer where nothing lies before it). The discriminator sees 2 N codes in its phase.
+    encoder = 3 * whole["encoder"] - first["encoder"]
+    products = (
+        (encoder + 3 * whole["decoder"])
+        + 2 * (3 * whole["discriminator"] - first["discriminator"])
+        # In the generator phase the discriminator's weights need no gradient.
+        + (encoder + 2 * whole["discriminator"])
+    )
+    # Weight, mean and square are read and written, the gradient is read.
+    updated = 2 * whole["encoder"] + whole["decoder"] + whole["discriminator"]
+    return 2 * 100 * products, 7 * 4 * updated
+
+
+def gemm_rate():
+    """The best rate (FLOP/s) of MXNet's matrix products at the step's large shapes."""
+    from aae_mx.backend import mx
+
+    best = 0.0
+    for inputs, outputs in ((784, 1000), (1000, 1000), (1000, 784)):
+        x = mx.nd.random.normal(shape=(100, inputs))
+        weight = mx.nd.random.normal(shape=(outputs, inputs))
+        gradient = mx.nd.random.normal(shape=(100, outputs))
+        for work in (
+            lambda x=x, w=weight, n=outputs: mx.nd.FullyConnected(x, w, num_hidden=n, no_bias=True),
+            lambda x=x, w=weight: mx.nd.dot(x, w, transpose_b=True),
+            lambda x=x, g=gradient: mx.nd.dot(g, x, transpose_a=True),
+            lambda w=weight, g=gradient: mx.nd.dot(g, w),
+        ):
+            for _ in range(5):
+                best = max(best, 2 * 100 * inputs * outputs * 40 / seconds(work, 40))
+    return best
+
+
+def copy_rate():
+    """Bytes per second, read and written, of a copy too large for the caches."""
+    source = np.ones(40_000_000, np.float32)
+    target = np.empty_like(source)
+    best = 0.0
+    for _ in range(8):
+        start = time.perf_counter()
+        np.copyto(target, source)
+        best = max(best, 2 * source.nbytes / (time.perf_counter() - start))
+    return best
+
+
+def surroundings():
+    """Print what lies around the steps: start-up, prior, encoding, decoding."""
+    from aae_mx import Config, priors
+    from aae_mx.model import AAE
+
+    first_step = (
+        "import time; start = time.time()\n"
+        "from aae_mx import Config, training\n"
+        "from aae_mx.data import load_dataset, to_unit\n"
+        "from aae_mx.model import AAE\n"
+        "config = Config(); dataset = load_dataset(config)\n"
+        "model = AAE(config, dataset.image_shape, dataset.classes)\n"
+        "images = training.nd.array(to_unit(dataset.train_images))\n"
+        "batch = next(training.epoch_batches(model, images, None, 1))\n"
+        "training.train_step(model, training.build_optimizers(model), batch).asnumpy()\n"
+    )
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", first_step], check=True, cwd=HERE.parent)
+    click.echo(f"start-up to first step     {time.perf_counter() - start:7.2f} s")
+    rng = np.random.default_rng(0)
+    for name, prior in priors.PRIORS.items():
+        start = time.perf_counter()
+        prior(1_000_000, rng)
+        click.echo(f"1,000,000 of {name:16} {time.perf_counter() - start:5.2f} s")
+    model = AAE(Config(), (28, 28), "0123456789")
+    images = np.zeros((60_000, 28, 28), np.uint8)
+    for name, work in (
+        ("encoding 60,000 images", lambda: model.encode(images)),
+        ("decoding 441 codes", lambda: model.decode(np.zeros((441, 2)))),
+    ):
+        work()
+        start = time.perf_counter()
+        work()
+        click.echo(f"{name:26} {time.perf_counter() - start:7.2f} s")
+
+
+def compare(steps, labels, rounds):
+    """Run this program and the peer in turn and print the ratio of the medians."""
+    options = ["--steps", str(steps)] + (["--labels"] if labels else [])
+    commands = {
+        "aae_mx": [__file__, *options, "--only-step"],
+        "torch": [str(HERE / "torch_aae.py"), *options],
+    }
+    rates = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+            found = re.search(r"samples_per_s=(\d+)", done.stdout)
+            if not found:
+                last = (done.stderr.strip() or "no output").splitlines()[-1]
+                raise click.ClickException(f"{command[0]} failed: {last}")
+            rates[name].append(int(found.group(1)))
+            click.echo(f"{name}_samples_per_s={rates[name][-1]}")
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    click.echo(f"ratio_of_medians={medians['aae_mx'] / medians['torch']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
