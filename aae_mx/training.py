@@ -212,7 +212,8 @@ class Batch(NamedTuple):
 def epoch_batches(model, images, labels, epoch):
     """The batches of one pass over ``images``, an NDArray (N, pixels), in a new order.
 
-    ``labels`` as from ``training_labels``. Order, prior and noise are drawn from the seed and
+    ``labels`` as from ``training_labels``; semi-supervised, every batch also holds images drawn
+    from the labelled ones. Order, prior and noise are drawn from the seed and
     the number of the epoch alone, all before the first step, so that no step waits for them.
     """
     config, ctx, n = model.config, model.ctx, len(images)
