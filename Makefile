@@ -14,7 +14,7 @@ TRAIN = $(BIN)/python -m aae_mx.train --seed $(SEED) $(if $(EPOCHS),--epochs $(E
 LINT_RULES := --line-length 100 --target-version py39 --select E,F,W,I,B --ignore B905
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint mnist-unsup mnist-sup mnist-semi figures clean
+.PHONY: help setup test lint mnist-unsup mnist-sup mnist-semi figures bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -33,6 +33,10 @@ mnist-semi: $(VENV)/installed ## the same with LABELLED labels [PRIOR=gaussian_m
 
 figures: $(VENV)/installed ## train what is missing and draw every figure of the post
 	$(BIN)/python -m aae_mx.figures $(ARGS)
+
+bench: $(VENV)/installed ## measure the speed of training, without and with labels [ARGS=--peer]
+	$(BIN)/python benchmarks/throughput.py $(ARGS)
+	$(BIN)/python benchmarks/throughput.py --labels --only-step $(ARGS)
 
 test: $(VENV)/installed-dev ## run the tests
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests $(ARGS)

@@ -39,6 +39,9 @@ setup(
         "scikit-learn>=1.2",
         "setuptools; python_version>='3.12'",
     ],
-    extras_require={"dev": ["pytest>=7", "ruff", "nbclient", "nbformat", "ipykernel"]},
+    extras_require={
+        "dev": ["pytest>=7", "ruff", "nbclient", "nbformat", "ipykernel"],
+        "bench": ["torch>=2"],
+    },
     entry_points={"console_scripts": ["aae-mx = aae_mx.__main__:main"]},
 )

@@ -7,6 +7,7 @@ import numpy as np
 from aae_mx import data, priors
 from aae_mx.backend import context, mx
 from aae_mx.errors import InputError
+from aae_mx.losses import AdversarialLoss, ReconstructionLoss
 from aae_mx.networks import build_networks
 
 # Images per forward pass outside of training; large enough to keep the cores busy.
@@ -34,6 +35,11 @@ class AAE:
         self.encoder = self.networks["encoder"]
         self.decoder = self.networks["decoder"]
         self.discriminator = self.networks["discriminator"]
+        self.reconstruction_loss = ReconstructionLoss(
+            config.reconstruction,
+            scale=1 / np.prod(self.image_shape) if config.reduction == "mean" else 1,
+        )
+        self.adversarial_loss = AdversarialLoss()
 
     def encode(self, images):
         """Codes z, float32 of shape (N, code_dim).

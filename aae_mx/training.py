@@ -5,7 +5,7 @@
 3. *Generator*: the encoder learns to make it take its codes for prior samples.
 
 Source: Makhzani et al., section 2, and the post. Each phase function records, runs
-backward, steps the optimizers of its networks, and returns what it measured as an NDArray
+backward, steps the optimizers of its networks, and returns what it measured as NDArrays
 that may not be computed yet: the host waits for the device at log intervals only.
 """
 
@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from aae_mx import priors
-from aae_mx.backend import mx
+from aae_mx.backend import mx, release_threads
 from aae_mx.data import labelled_subset, load_dataset, to_unit
 from aae_mx.errors import AAEError
 from aae_mx.model import AAE
@@ -45,53 +45,18 @@ METRICS = (
 )
 
 
-def squared_error(logits, images):
-    """½ (x̂ − x)², summed over the pixels: shape (N,).
-
-    ``logits`` (N, pixels) of the decoder, ``images`` (N, pixels) in 0–1.
-    """
-    return 0.5 * squared_norms(nd.Activation(logits, act_type="sigmoid") - images)
-
-
-def cross_entropy(logits, targets):
-    """−t log σ(l) − (1 − t) log(1 − σ(l)), summed over the columns: shape (N,).
-
-    Computed from the logits so that it stays finite. It is the reconstruction loss by that
-    name, and the loss of discriminator (targets 1: prior, 0: encoder) and generator.
-    """
-    return _row_sums(nd.Activation(logits, act_type="softrelu") - logits * targets)
-
-
-def squared_norms(rows):
-    """The squared L2 norm of each row: (N, M) to (N,)."""
-    return _row_sums(nd.square(rows))
-
-
-def _row_sums(rows):
-    # A product with ones: on the CPU MXNet's own sum takes several times as long.
-    return nd.dot(rows, nd.ones(rows.shape[1], ctx=rows.context))
-
-
-RECONSTRUCTION_LOSSES = {"squared_error": squared_error, "cross_entropy": cross_entropy}
-
-
 def reconstruction_phase(model, optimizers, images, noisy_images, rate):
     """Train encoder and decoder to give ``images`` (N, pixels) back from ``noisy_images``.
 
-    Returns the codes (N, code_dim), detached, and [loss, mean L2 norm of x̂ − x].
+    Returns the codes (N, code_dim), detached, the loss and the mean L2 norm of x̂ − x.
     """
-    config = model.config
     with autograd.record():
         codes = model.encoder(noisy_images)
-        logits = model.decoder(codes)
-        loss = nd.mean(RECONSTRUCTION_LOSSES[config.reconstruction](logits, images))
-        if config.reduction == "mean":
-            loss = loss / images.shape[1]
+        loss, l2 = model.reconstruction_loss(model.decoder(codes), images)
     loss.backward()
     optimizers["encoder"].step(rate)
     optimizers["decoder"].step(rate)
-    errors = squared_norms(nd.Activation(logits.detach(), act_type="sigmoid") - images)
-    return codes.detach(), nd.concat(loss.detach(), nd.mean(nd.sqrt(errors)), dim=0)
+    return codes.detach(), loss, l2
 
 
 def discriminator_phase(model, optimizers, codes, prior_codes, condition, rate):
@@ -107,14 +72,13 @@ def discriminator_phase(model, optimizers, codes, prior_codes, condition, rate):
     if condition is not None:
         condition = nd.concat(condition, condition, dim=0)
     with autograd.record():
-        logits = _discriminate(model, both, condition)
-        entropy = nd.mean(cross_entropy(logits, targets))
+        entropy, accuracy = model.adversarial_loss(_discriminate(model, both, condition), targets)
         # The original adds the gradients of two passes, each a mean over its N codes; one
         # pass over both has the mean over 2 N.
         loss = 2 * entropy
     loss.backward()
     optimizers["discriminator"].step(rate)
-    return nd.concat(entropy.detach(), _accuracy(logits, targets), dim=0)
+    return entropy, accuracy
 
 
 def generator_phase(model, optimizers, noisy_images, code_noise, condition, rate):
@@ -130,20 +94,16 @@ def generator_phase(model, optimizers, noisy_images, code_noise, condition, rate
         codes = model.encoder(noisy_images)
         if code_noise is not None:
             codes = codes + code_noise
-        logits = _discriminate(model, codes, condition)
-        targets = nd.ones_like(logits)
-        loss = nd.mean(cross_entropy(logits, targets))
-    loss.backward()
+        entropy, fooled = model.adversarial_loss(
+            _discriminate(model, codes, condition), nd.ones((len(codes), 1), codes.context)
+        )
+    entropy.backward()
     optimizers["generator"].step(rate)
-    return nd.concat(loss.detach(), _accuracy(logits, targets), dim=0)
+    return entropy, fooled
 
 
 def _discriminate(model, codes, condition):
     return model.discriminator(codes, *(() if condition is None else (condition,)))
-
-
-def _accuracy(logits, targets):
-    return nd.mean((logits.detach() > 0) == targets)
 
 
 def build_optimizers(model):
@@ -245,6 +205,7 @@ def epoch_batches(model, images, labels, epoch):
         condition = nd.array(one_hot[shuffled], ctx=ctx)
     prior_codes = nd.array(prior_codes, ctx=ctx)
     order = nd.array(order, ctx=ctx, dtype=np.int32)
+    release_threads()
     for start in range(0, n, config.batch_size):
         rows = slice(start, min(start + config.batch_size, n))
         batch = noisy = nd.take(images, order[rows])
@@ -291,7 +252,7 @@ def train_step(model, optimizers, batch):
     """The three phases on one Batch. Returns the METRICS as an NDArray."""
     config = model.config
     scale = batch.left if config.decay == "linear" else 1.0
-    codes, reconstruction = reconstruction_phase(
+    codes, *reconstruction = reconstruction_phase(
         model, optimizers, batch.images, batch.noisy_images, scale * config.reconstruction_rate
     )
     if batch.code_noise is not None:
@@ -312,7 +273,7 @@ def train_step(model, optimizers, batch):
         batch.condition,
         scale * config.generator_rate,
     )
-    return nd.concat(reconstruction, discriminator, generator, dim=0)
+    return nd.concat(*reconstruction, *discriminator, *generator, dim=0)
 
 
 def train_epoch(model, optimizers, images, labels, epoch, watch):

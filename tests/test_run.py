@@ -272,6 +272,22 @@ def test_threads_are_set_unless_the_user_did():
     assert python(code).stdout.strip() == "1"
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="counts threads in /proc")
+def test_release_threads():
+    """Or libgomp would see more threads than cores, and training would wait for them."""
+    code = """
+import os
+import numpy as np
+from aae_mx.backend import mx, release_threads
+mx.nd.zeros(1).wait_to_read()
+mx.nd.array(np.ones((3000, 1000), np.float32)).wait_to_read()
+before = len(os.listdir("/proc/self/task"))
+release_threads()
+print(before - len(os.listdir("/proc/self/task")))
+"""
+    assert python(code, OMP_NUM_THREADS="3").stdout.strip() == "2"
+
+
 def test_another_python_is_told_so():
     code = "import sys; sys.version_info = (3, 13, 0); import aae_mx"
     result = python(code)

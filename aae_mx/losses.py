@@ -1,0 +1,58 @@
+"""The losses, as Gluon HybridBlocks: each becomes one operation of MXNet, with its metric.
+
+Both work on logits, so that they stay finite, and give means over the batch, of shape (1,).
+"""
+
+from aae_mx.backend import mx
+
+HybridBlock = mx.gluon.HybridBlock
+
+
+class ReconstructionLoss(HybridBlock):
+    """Logits of the decoder (N, pixels) and images (N, pixels) in 0–1 to (loss, L2).
+
+    ``kind`` is ``squared_error``, ½ (x̂ − x)² as in the original, or ``cross_entropy``. The loss
+    is the sum over the pixels of an image times ``scale``. L2 is the mean norm of x̂ − x, which
+    is only measured: no gradient goes through it.
+    """
+
+    def __init__(self, kind, scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.kind, self.scale = kind, scale
+        self.hybridize(static_alloc=True)
+
+    def hybrid_forward(self, F, logits, images):
+        errors = F.Activation(logits, act_type="sigmoid") - images
+        squares = _row_sums(F, F.square(errors))
+        if self.kind == "squared_error":
+            losses = 0.5 * squares
+        else:
+            losses = _row_sums(F, _cross_entropy(F, logits, images))
+        return self.scale * F.mean(losses), F.mean(F.sqrt(F.BlockGrad(squares)))
+
+
+class AdversarialLoss(HybridBlock):
+    """Logits of the discriminator (N, 1) and targets (N, 1) to (cross-entropy, accuracy).
+
+    Target 1 means "from the prior", 0 "from the encoder". It is the loss of discriminator and
+    generator (Makhzani et al., section 2).
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hybridize(static_alloc=True)
+
+    def hybrid_forward(self, F, logits, targets):
+        right = F.broadcast_equal(F.BlockGrad(logits) > 0, targets)
+        return F.mean(_cross_entropy(F, logits, targets)), F.mean(right)
+
+
+def _cross_entropy(F, logits, targets):
+    """−t log σ(l) − (1 − t) log(1 − σ(l)), elementwise."""
+    return F.Activation(logits, act_type="softrelu") - logits * targets
+
+
+def _row_sums(F, rows):
+    # A product with ones: on the CPU MXNet's own sum takes several times as long.
+    ones = F.ones_like(F.slice_axis(rows, axis=0, begin=0, end=1))
+    return F.dot(rows, ones, transpose_b=True)
