@@ -21,6 +21,7 @@ from aae_mx import priors
 from aae_mx.backend import mx, release_threads
 from aae_mx.data import labelled_subset, load_dataset, to_unit
 from aae_mx.errors import AAEError
+from aae_mx.metrics import reconstruction_l2
 from aae_mx.model import AAE
 from aae_mx.networks import parameters
 from aae_mx.optimizer import Adam
@@ -317,12 +318,6 @@ def diverged(when, what):
     )
 
 
-def held_out_l2(model, images):
-    """Mean L2 norm of x̂ − x over images (N, pixels) in 0–1."""
-    errors = model.reconstruct(images).reshape(images.shape) - images
-    return float(np.linalg.norm(errors, axis=1).mean())
-
-
 def fit(config, out=None, quiet=False):
     """Train the model of a Config and leave it, with its history, in the directory ``out``.
 
@@ -356,10 +351,11 @@ def fit(config, out=None, quiet=False):
                     lambda step, means, epoch=epoch: progress.step(epoch, step, means),
                 )
                 check_weights(model, epoch)
+                reconstructed = model.reconstruct(test_images).reshape(test_images.shape)
                 row = {
                     "epoch": epoch,
                     **means,
-                    "held_out_l2": held_out_l2(model, test_images),
+                    "held_out_l2": reconstruction_l2(test_images, reconstructed),
                     "seconds": time.monotonic() - start,
                 }
                 run.save(epoch, row, model, optimizers)

@@ -1,3 +1,4 @@
+import csv
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from conftest import small_options, write_idx
 
 import aae_mx
-from aae_mx import __main__, encode, figures, plot, sample, train
+from aae_mx import __main__, encode, evaluate, figures, plot, sample, train
 from aae_mx.run import read_history
 
 POST = [
@@ -43,6 +44,7 @@ def is_png(path):
         (encode.main, "--out codes.npz"),
         (sample.main, "-n 64"),
         (plot.main, "runs/swiss_roll_supervised"),
+        (evaluate.main, "aae_mx.evaluate runs/swiss_roll_supervised"),
         (figures.main, "--out figures"),
     ],
 )
@@ -223,6 +225,15 @@ def test_figures(call, refused, tmp_path):
     assert {path.name for path in out.glob("*.png")} == expected
     assert all(is_png(path) for path in out.glob("*.png"))
 
+    with open(out / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9 and rows[2]["prior"] == "swiss_roll"
+    assert (rows[2]["baseline_two_sample_accuracy"], rows[2]["label_agreement"]) == ("0.9560", "")
+    assert 0 < float(rows[5]["label_agreement"]) < 1 and rows[8]["labels"] == "50"
+    lines = (out / "results.md").read_text("utf-8").splitlines()
+    assert len(lines) == 2 + 2 + 9 and lines[6].startswith("| swiss roll unsupervised | 1, ")
+    assert lines[6].count("|") == lines[2].count("|") and "(0.956)" in lines[6]
+
     # What is there stays; what is missing is made.
     kept = {p: p.stat().st_mtime_ns for p in out.rglob("checkpoint.npz")}
     (out / "uniform_supervised_qz.png").unlink()
@@ -242,7 +253,7 @@ def test_figures(call, refused, tmp_path):
 def test_group(call):
     status, output = call(__main__.main, "--help")
     assert status == 0
-    for name in ("train", "figures", "encode", "sample", "plot"):
+    for name in ("train", "evaluate", "figures", "encode", "sample", "plot"):
         assert f"\n  {name} " in output
     assert call(__main__.main, "--version")[1].strip().endswith(aae_mx.__version__)
 

@@ -1,0 +1,165 @@
+"""``python -m aae_mx.evaluate``: how good runs are, in numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from aae_mx import metrics
+from aae_mx.cli import command, option_overwrite, option_seed, writable_file
+from aae_mx.errors import InputError
+
+# Prior samples of which a code's nearest is looked for, as in the baseline.
+N_PRIOR = 20_000
+# Streams of random numbers, each seeded by (seed, stream).
+MATCH, LABELS, SAMPLES, FLOOR = range(4)
+
+# {metric: (its line in the table, format)}, in the table's order.
+METRICS = {
+    "two_sample_accuracy": ("q(z) and p(z): two-sample accuracy", "{:.3f}"),
+    "sliced_wasserstein": ("q(z) and p(z): sliced Wasserstein", "{:.3f}"),
+    "label_agreement": ("codes in their label's piece", "{:.3f}"),
+    "neighbour_accuracy": ("codes: 10-NN label accuracy", "{:.3f}"),
+    "reconstruction_l2": ("reconstruction: mean L2 error", "{:.2f}"),
+    "frechet_distance": ("samples: Fréchet distance", "{:.2f}"),
+    "class_entropy": ("samples: class entropy, bits", "{:.2f}"),
+}
+
+
+@command(
+    name="evaluate",
+    epilog="Example: python -m aae_mx.evaluate runs/swiss_roll_supervised --json results.json",
+)
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN...")
+@click.option("--compare", is_flag=True, help="Show several runs side by side.")
+@click.option("--json", "out", metavar="FILE.json", help="Write the numbers there; - prints them.")
+@click.option(
+    "--images", "n", type=click.IntRange(min=2), help="Only the first so many. [default: all]"
+)
+@option_seed("Decides prior samples and projections.")
+@option_overwrite()
+def main(runs, compare, out, n, seed, overwrite):
+    """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
+
+    The column "ideal" has what a perfect model would reach: the prior against itself, and for
+    samples real images instead. Definitions and sources: aae_mx/metrics.py.
+    """
+    if out not in (None, "-"):
+        out = writable_file(out, [".json"], overwrite)
+
+    from aae_mx.run import load, read_history, write_aside
+
+    results = []
+    for run in runs:
+        model = load(run)
+        result = {
+            "run": str(run),
+            "config": model.config.to_dict(),
+            "epoch": int(read_history(run)["epoch"][-1]),
+            "seed": seed,
+            **evaluate(model, n, seed),
+        }
+        results.append(result)
+        if out != "-" and not compare:
+            click.echo(table([result]))
+    if out != "-" and compare:
+        click.echo(table(results))
+    text = json.dumps({"runs": results}, indent=2) + "\n"
+    if out == "-":
+        click.echo(text, nl=False)
+    elif out is not None:
+        write_aside(out, lambda file: file.write(text.encode()))
+
+
+def evaluate(model, n=None, seed=0, dataset=None, judge=None):
+    """The METRICS of a trained model on the first ``n`` held-out images; by default on all.
+
+    Returns {"images": n, "metrics": {name: float or None}, "ideal": the same of a perfect
+    model}. None: the label agreement without labels, and the reconstruction's ideal, which two
+    dimensions do not have. ``dataset`` is the one that the run was trained on, ``judge`` a
+    ``metrics.Judge`` of its training images, both made anew by default. Raises InputError for
+    fewer than two held-out images.
+    """
+    from aae_mx.data import load_dataset, to_unit
+
+    dataset = dataset or load_dataset(model.config)
+    images, labels = to_unit(dataset.test_images[:n]), dataset.test_labels[:n]
+    n = len(images)
+    if n < 2:
+        raise InputError(f"{n} held-out images: at least two are needed to measure anything")
+    judge = judge or make_judge(dataset)
+    codes = model.encode(images)
+    prior, _ = model.sample_prior(n, seed=[seed, MATCH])
+    other_prior, _ = model.sample_prior(n, seed=[seed, FLOOR])
+    real = judge.features(images)
+    samples = model.sample(n, seed=[seed, SAMPLES]).reshape(n, -1)
+    training_images = to_unit(dataset.train_images[:n])
+
+    def distance(points):
+        return metrics.sliced_wasserstein(points, prior, np.random.default_rng([seed, MATCH]))
+
+    measured = {
+        "two_sample_accuracy": metrics.two_sample_accuracy(codes, prior),
+        "sliced_wasserstein": distance(codes),
+        "label_agreement": None,
+        "neighbour_accuracy": metrics.neighbour_accuracy(codes, labels),
+        "reconstruction_l2": metrics.reconstruction_l2(
+            images, model.decode(codes).reshape(images.shape)
+        ),
+        "frechet_distance": metrics.frechet_distance(judge.features(samples), real),
+        "class_entropy": judge.class_entropy(samples),
+    }
+    ideal = {
+        "two_sample_accuracy": 0.5,
+        "sliced_wasserstein": distance(other_prior),
+        "label_agreement": None,
+        "neighbour_accuracy": 1.0,
+        "reconstruction_l2": None,
+        "frechet_distance": metrics.frechet_distance(judge.features(training_images), real),
+        "class_entropy": judge.class_entropy(images),
+    }
+    if model.config.formulation != "unsupervised":
+        points, pieces = model.sample_prior(N_PRIOR, seed=[seed, LABELS])
+        again, names = model.sample_prior(n, seed=[seed, FLOOR])
+        measured["label_agreement"] = metrics.label_agreement(codes, labels, points, pieces)
+        ideal["label_agreement"] = metrics.label_agreement(again, names, points, pieces)
+    return {"images": n, "metrics": measured, "ideal": ideal}
+
+
+def make_judge(dataset):
+    """The ``metrics.Judge`` of a dataset's training images."""
+    from aae_mx.data import to_unit
+
+    part = slice(metrics.Judge.MAX_IMAGES)
+    return metrics.Judge(to_unit(dataset.train_images[part]), dataset.train_labels[part])
+
+
+def table(results):
+    """Results of ``evaluate`` side by side, the last with what is ideal for it, as text."""
+    heads = [Path(result["run"]).name for result in results] + ["ideal"]
+    lines = [["", *heads]]
+    columns = [result["metrics"] for result in results] + [results[-1]["ideal"]]
+    for name, (label, form) in METRICS.items():
+        lines.append([label, *(show(column[name], form) for column in columns)])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
+    ]
+    counts = ", ".join(
+        f"{Path(result['run']).name}: epoch {result['epoch']}, {result['images']:,} held-out images"
+        for result in results
+    )
+    return "\n".join([*text, counts])
+
+
+def show(value, form, none="–"):
+    """A number of the table, or ``none`` where there is none."""
+    return none if value is None else form.format(value)
+
+
+if __name__ == "__main__":
+    main()

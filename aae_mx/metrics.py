@@ -1,0 +1,131 @@
+"""Numbers that say how good an adversarial autoencoder is; NumPy and scikit-learn only.
+
+Every function is deterministic, or takes a NumPy Generator. Arrays of codes have the shape
+(N, code_dim), images (N, pixels) in 0–1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def sliced_wasserstein(codes, prior_codes, rng, n_projections=200):
+    """Mean Wasserstein-1 distance of N codes and N prior samples along random directions; ≥ 0.
+
+    In units of the code. Two samples of one distribution are not quite 0 apart: set prior
+    against prior for the floor. Source: Bonneel et al., Sliced and Radon Wasserstein
+    Barycenters of Measures (2015). Raises ValueError if the two are not equally many.
+    """
+    if len(codes) != len(prior_codes):
+        raise ValueError(f"{len(codes)} codes and {len(prior_codes)} prior samples")
+    directions = rng.standard_normal((n_projections, codes.shape[1]))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    # Sorted, the n-th of one belongs to the n-th of the other.
+    projected = [np.sort(points @ directions.T, axis=0) for points in (codes, prior_codes)]
+    return float(np.abs(projected[0] - projected[1]).mean())
+
+
+def two_sample_accuracy(codes, prior_codes):
+    """How well the nearest neighbour tells codes from prior samples, in 0–1.
+
+    Leave-one-out accuracy of a 1-nearest-neighbour classifier on both together: 0.5 if they
+    cannot be told apart, 1 if they never mix. Source: Lopez-Paz & Oquab, Revisiting Classifier
+    Two-Sample Tests (2017). Raises ValueError if the two are not equally many.
+    """
+    if len(codes) != len(prior_codes):
+        raise ValueError(f"{len(codes)} codes and {len(prior_codes)} prior samples")
+    both = np.concatenate([codes, prior_codes])
+    source = np.repeat([0, 1], len(codes))
+    return float((source[_neighbours(both, 1)[:, 0]] == source).mean())
+
+
+def label_agreement(codes, labels, prior_codes, prior_labels):
+    """Share of codes whose nearest prior sample stands for the image's own label, in 0–1.
+
+    ``labels`` of the images, ``prior_labels`` of the prior's pieces. As in the baseline,
+    20,000 prior samples are meant; pieces that overlap keep a perfect q(z) below 1.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=1).fit(prior_codes)
+    nearest = index.kneighbors(codes, return_distance=False)[:, 0]
+    return float((prior_labels[nearest] == labels).mean())
+
+
+def neighbour_accuracy(codes, labels, k=10):
+    """Share of codes whose k nearest other codes vote for the image's label, in 0–1.
+
+    Leave-one-out k-nearest-neighbour classification (Cover & Hart 1967); a tie goes to the
+    smallest label. It needs no labels in training: it says how the code clusters.
+    """
+    k = min(k, len(codes) - 1)
+    votes = labels[_neighbours(codes, k)]
+    counts = np.stack([(votes == label).sum(axis=1) for label in range(labels.max() + 1)], axis=1)
+    return float((counts.argmax(axis=1) == labels).mean())
+
+
+def _neighbours(points, k):
+    """The k nearest other points of each, by index: (N, k)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    # Asked without points, it leaves each out of its own neighbours, also among duplicates.
+    return NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
+
+
+def reconstruction_l2(images, reconstructions):
+    """Mean over images of the L2 norm of x̂ − x, any shape (N, ...); ≥ 0."""
+    errors = (reconstructions - images).reshape(len(images), -1)
+    return float(np.linalg.norm(errors, axis=1).mean())
+
+
+class Judge:
+    """A small classifier of the training images, to judge decoded prior samples by.
+
+    Distances between pixels prefer blur; the features of a network that has learned to tell
+    the classes apart see what makes an image one of them. The network is a perceptron of one
+    hidden layer of 64, trained for ten epochs on at most 20,000 images (a few seconds).
+    """
+
+    MAX_IMAGES = 20_000
+
+    def __init__(self, images, labels):
+        import warnings
+
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.neural_network import MLPClassifier
+
+        self.network = MLPClassifier((64,), max_iter=10, random_state=0)
+        with warnings.catch_warnings():
+            # Ten epochs are what is wanted, not convergence.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.network.fit(images[: self.MAX_IMAGES], labels[: self.MAX_IMAGES])
+
+    def features(self, images):
+        """The hidden layer's activations: (N, 64)."""
+        return np.maximum(images @ self.network.coefs_[0] + self.network.intercepts_[0], 0)
+
+    def class_entropy(self, images):
+        """Entropy, in bits, of the classes that the images are taken for.
+
+        log2 of the number of classes if all are equally frequent, 0 if there is but one: it
+        tells whether the samples show every class. Source: the marginal entropy of the
+        Inception score (Salimans et al. 2016).
+        """
+        shares = np.bincount(self.network.predict(images)) / len(images)
+        shares = shares[shares > 0]
+        return float(-(shares * np.log2(shares)).sum())
+
+
+def frechet_distance(a, b):
+    """Fréchet distance of two Gaussians fitted to features (N, D) and (M, D); ≥ 0.
+
+    |μa − μb|² + tr(Ca + Cb − 2 (Ca Cb)^½). Source: Heusel et al., GANs Trained by a Two
+    Time-Scale Update Rule (2017), there with Inception's features.
+    """
+    means = [x.mean(axis=0) for x in (a, b)]
+    covariances = [np.cov(x, rowvar=False) for x in (a, b)]
+    # The product of two covariances has eigenvalues ≥ 0, but for rounding.
+    product = np.linalg.eigvals(covariances[0] @ covariances[1])
+    root = np.sqrt(np.maximum(product.real, 0)).sum()
+    trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * root
+    return float(((means[0] - means[1]) ** 2).sum() + trace)

@@ -1,0 +1,138 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import small_config
+
+from aae_mx import fit, metrics, priors
+from aae_mx.data import load_dataset
+from aae_mx.evaluate import METRICS, evaluate, main
+
+NORMAL = np.random.default_rng(0).standard_normal
+
+
+def draw(seed=0):
+    return np.random.default_rng(seed)
+
+
+# The measures, on what can be worked by hand.
+
+
+def test_sliced_wasserstein():
+    points = NORMAL((500, 2))
+    assert metrics.sliced_wasserstein(points, points[::-1], draw()) < 1e-12
+    # A shift by (3, 0) is |3 cos| along each direction: 3 × 2/π on average.
+    shifted = points + [3.0, 0.0]
+    assert metrics.sliced_wasserstein(points, shifted, draw(), 5000) == pytest.approx(
+        6 / np.pi, rel=0.03
+    )
+    with pytest.raises(ValueError, match="500 codes and 3 prior samples"):
+        metrics.sliced_wasserstein(points, points[:3], draw())
+
+
+def test_two_sample_accuracy():
+    a, b = NORMAL((2000, 2)), NORMAL((2000, 2))
+    # Of 4,000 points: 0.5 with a standard deviation of about 0.01.
+    assert metrics.two_sample_accuracy(a, b) == pytest.approx(0.5, abs=0.04)
+    assert metrics.two_sample_accuracy(a, b + 100) == 1
+    # Each point's nearest is its copy in the other sample.
+    grid = np.stack(np.meshgrid(np.arange(9.0), np.arange(9.0)), axis=-1).reshape(-1, 2)
+    assert metrics.two_sample_accuracy(grid, grid + 0.1) == 0
+    with pytest.raises(ValueError, match="81 codes and 80 prior samples"):
+        metrics.two_sample_accuracy(grid, grid[1:])
+
+
+def test_label_agreement():
+    prior, pieces = np.array([[0.0, 0], [10, 0]]), np.array([3, 7])
+    codes = np.array([[1.0, 0], [4, 0], [6, 0], [9, 0]])
+    assert metrics.label_agreement(codes, np.array([3, 7, 7, 3]), prior, pieces) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("prior", "ceiling"), [("swiss_roll", 0.9998), ("gaussian_mixture", 0.977), ("uniform", 0.991)]
+)
+def test_label_agreement_of_the_priors(prior, ceiling):
+    """The prior against itself, as measured for the baseline."""
+    (points, pieces), (codes, labels) = (priors.PRIORS[prior](n, draw(n)) for n in (20_000, 7000))
+    agreement = metrics.label_agreement(codes, labels, points, pieces)
+    assert agreement == pytest.approx(ceiling, abs=0.004)
+
+
+def test_neighbour_accuracy_leaves_the_code_itself_out():
+    codes = np.array([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]])
+    assert metrics.neighbour_accuracy(codes, np.array([1, 1, 1, 0, 0, 0]), k=2) == 1
+    # Alone among the others, also where they lie on one point.
+    assert metrics.neighbour_accuracy(np.zeros((4, 2)), np.array([0, 0, 0, 1]), k=3) == 0.75
+    assert metrics.neighbour_accuracy(codes, np.array([0, 1, 0, 1, 0, 1]), k=1) < 0.5
+
+
+def test_reconstruction_l2():
+    images = np.zeros((2, 4))
+    assert metrics.reconstruction_l2(images, np.array([[1, 1, 1, 1], [0, 0, 0, 0]])) == 1
+
+
+def test_frechet_distance():
+    a = NORMAL((20_000, 3))
+    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    # N(0, 1) to N(2, 3²) in one of three dimensions: 2² + (3 − 1)².
+    b = NORMAL((20_000, 3)) * [1, 1, 3] + [0, 0, 2]
+    assert metrics.frechet_distance(a, b) == pytest.approx(8, rel=0.05)
+
+
+def test_judge():
+    rng = draw()
+    labels = rng.integers(4, size=2000)
+    images = (np.eye(4)[labels] + 0.05 * rng.standard_normal((2000, 4))).astype(np.float32)
+    judge = metrics.Judge(images, labels)
+    assert judge.class_entropy(images) == pytest.approx(2, abs=0.05)
+    assert judge.class_entropy(images[labels == 1]) == pytest.approx(0, abs=0.01)
+    assert judge.features(images).shape == (2000, 64)
+
+
+# The command.
+
+
+def test_table(call, supervised_run, unsupervised_run):
+    code, output = call(main, supervised_run)
+    assert code == 0
+    lines = output.splitlines()
+    assert lines[0].split() == ["supervised", "ideal"] and len(lines) == len(METRICS) + 2
+    assert "supervised: epoch 2, 300 held-out images" in lines[-1]
+    code, output = call(main, supervised_run, "--compare", unsupervised_run)
+    assert code == 0 and output.splitlines()[0].split() == ["supervised", "unsupervised", "ideal"]
+    agreement = next(line for line in output.splitlines() if "piece" in line)
+    assert agreement.split()[-2:] == ["–", "–"]
+
+
+def test_json_is_deterministic(call, supervised_run, tmp_path):
+    files = [tmp_path / name for name in ("a.json", "b.json", "c.json")]
+    for file, seed in zip(files, (3, 3, 4)):
+        assert call(main, supervised_run, "--json", file, "--seed", seed, "--images", 200)[0] == 0
+    a, b, c = (file.read_text() for file in files)
+    assert a == b != c
+    result = json.loads(a)["runs"][0]
+    assert result["images"] == 200 and result["config"]["prior"] == "swiss_roll"
+    assert set(result["metrics"]) == set(result["ideal"]) == set(METRICS)
+    assert result["ideal"]["label_agreement"] > 0.99
+    code, output = call(main, supervised_run, "--json", "-", "--seed", 3, "--images", 200)
+    assert code == 0 and json.loads(output)["runs"] == json.loads(a)["runs"]
+
+
+def test_what_is_measured_is_the_model(tmp_path):
+    """A model whose codes are the prior's, and one whose are not."""
+    model = fit(small_config(prior="uniform", labels="all"), tmp_path / "run", quiet=True)
+    good = evaluate(model)
+    labels = load_dataset(model.config).test_labels
+    prior, _ = priors.PRIORS["uniform"](300, draw(5), labels=labels)
+    model.encode = lambda images: prior.astype(np.float32)
+    perfect = evaluate(model)["metrics"]
+    assert perfect["label_agreement"] > 0.97 > good["metrics"]["label_agreement"]
+    assert perfect["sliced_wasserstein"] < good["metrics"]["sliced_wasserstein"]
+    assert perfect["two_sample_accuracy"] < 0.6
+
+
+def test_refusals(refused, supervised_run, tmp_path):
+    assert "no run here" in refused(main, tmp_path, code=1)
+    assert "ends in .json" in refused(main, supervised_run, "--json", tmp_path / "x.csv", code=2)
+    assert "--images" in refused(main, supervised_run, "--images", "1", code=2)
+    assert "RUN" in refused(main, code=2)
