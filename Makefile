@@ -14,7 +14,7 @@ TRAIN = $(BIN)/python -m aae_mx.train --seed $(SEED) $(if $(EPOCHS),--epochs $(E
 LINT_RULES := --line-length 100 --target-version py39 --select E,F,W,I,B --ignore B905
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint mnist-unsup mnist-sup mnist-semi figures bench clean
+.PHONY: help setup test test-all lint mnist-unsup mnist-sup mnist-semi figures bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -40,6 +40,9 @@ bench: $(VENV)/installed ## measure the speed of training, without and with labe
 
 test: $(VENV)/installed-dev ## run the tests
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests $(ARGS)
+
+test-all: $(VENV)/installed-dev ## the same with 20 kills and 20,000 mutated files [ARGS=]
+	AAE_MX_KILLS=20 AAE_MX_FUZZ=4000 $(BIN)/python -m pytest -q -p no:cacheprovider tests $(ARGS)
 
 lint: $(VENV)/installed-dev ## check the style of the code
 	$(BIN)/ruff check --no-cache $(LINT_RULES) .

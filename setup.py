@@ -40,7 +40,7 @@ setup(
         "setuptools; python_version>='3.12'",
     ],
     extras_require={
-        "dev": ["pytest>=7", "ruff", "nbclient", "nbformat", "ipykernel"],
+        "dev": ["pytest>=7", "hypothesis", "ruff", "nbclient", "nbformat", "ipykernel"],
         "bench": ["torch>=2"],
     },
     entry_points={"console_scripts": ["aae-mx = aae_mx.__main__:main"]},

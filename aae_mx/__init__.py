@@ -1,10 +1,11 @@
 """Adversarial Autoencoders (Makhzani et al., arXiv 1511.05644) in MXNet Gluon.
 
-Three names do most of the work::
+Four names do most of the work::
 
     import aae_mx
     model = aae_mx.fit(aae_mx.Config(prior="swiss_roll", labels="all"))
     model = aae_mx.load("runs/swiss_roll_supervised")
+    model = aae_mx.resume("runs/swiss_roll_supervised", epochs=20)
     codes = model.encode(images)
 
 They are imported on first use, so that ``aae_mx.priors`` and ``aae_mx.plotting``
@@ -22,8 +23,8 @@ if not (3, 9) <= sys.version_info[:2] <= (3, 12):
         "Python {}.{}. 'make setup' finds a supported one.".format(*sys.version_info[:2])
     )
 
-_HOME = {"Config": "config", "fit": "training", "load": "run"}
-__all__ = ["Config", "fit", "load"]
+_HOME = {"Config": "config", "fit": "training", "resume": "training", "load": "run"}
+__all__ = ["Config", "fit", "load", "resume"]
 
 
 def __getattr__(name):

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from aae_mx.config import RECIPES, Config
-from aae_mx.errors import AAEError, ConfigError
+from aae_mx.errors import AAEError, ConfigError, Interrupted
 
 
 class Command(click.Command):
@@ -39,6 +39,8 @@ def _in_one_line(main, args, kwargs):
         _fail(error.format_message(), error.exit_code)
     except ConfigError as error:
         _fail(error.option_message, 2)
+    except Interrupted as error:
+        _fail(str(error), 128 + error.signal)
     except (AAEError, OSError) as error:
         _fail(str(error), 1)
     except (click.Abort, KeyboardInterrupt):

@@ -2,7 +2,7 @@
 
 
 class AAEError(Exception):
-    """The base of the two; catch it to catch both."""
+    """The base of the others; catch it to catch them all."""
 
 
 class ConfigError(AAEError, ValueError):
@@ -18,6 +18,17 @@ class ConfigError(AAEError, ValueError):
 
 class InputError(AAEError, ValueError):
     """A file, directory or array that cannot be used. The command line ends with exit code 1."""
+
+
+class Interrupted(AAEError):
+    """A training that a signal has stopped, after it was saved.
+
+    ``signal`` is its number; the command line ends with exit code 128 + that, as shells have it.
+    """
+
+    def __init__(self, signal, message):
+        super().__init__(message)
+        self.signal = signal
 
 
 def option_text(value):

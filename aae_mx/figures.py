@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import click
@@ -100,22 +99,24 @@ def draw_figures(configs, out, quiet=False):
 
     Raises InputError if a run there was trained with other settings.
     """
-    from aae_mx.run import load, write_aside
-    from aae_mx.training import fit
+    from aae_mx.run import CONFIG, load, write_aside
+    from aae_mx.training import fit, resume
 
     say = (lambda text: None) if quiet else click.echo
-    missing = [config for config in configs if not _finished(out / "runs" / config.name, config)]
+    left = [_epochs_left(out / "runs" / config.name, config) for config in configs]
+    missing = [config for config, epochs in zip(configs, left) if epochs]
     say(f"{len(configs) - len(missing)} of {len(configs)} trainings are there already.")
     if missing:
-        minutes = _estimate(missing) / 60
+        minutes = _estimate(missing, [epochs for epochs in left if epochs]) / 60
         say(f"Training the other {len(missing)} will take about {minutes:.0f} minutes.")
     for config in configs:
         run = out / "runs" / config.name
         if config in missing:
-            if run.exists():
-                say(f"{run}: unfinished; trained anew")
-                _remove_unfinished(run)
-            fit(config, run, quiet)
+            if (run / CONFIG).exists():
+                say(f"{run}: unfinished; going on with it")
+                resume(run, quiet)
+            else:
+                fit(config, run, quiet)
         files = {out / f"{_title(config)}_{figure}.png": figure for figure in _shown(config)}
         if config in missing or not all(file.exists() for file in files):
             drawn = plot_run(load(run))
@@ -136,13 +137,13 @@ def _shown(config):
     return ("pz", "qz", "output") if (config.prior, config.labels) == PLANE else ("pz", "qz")
 
 
-def _finished(run, config):
-    """Whether ``run`` holds the finished training of ``config``."""
-    from aae_mx.run import HISTORY, read_history, read_model
+def _epochs_left(run, config):
+    """How many epochs of the training of ``config`` the directory ``run`` still lacks."""
+    from aae_mx.run import CONFIG, checkpoints, read_description
 
-    if not (run / HISTORY).exists():
-        return False
-    there = read_model(run).config
+    if not (run / CONFIG).exists():
+        return config.epochs
+    there = read_description(run)["config"]
     for field in dataclasses.fields(Config):
         has, wanted = getattr(there, field.name), getattr(config, field.name)
         if has != wanted:
@@ -150,26 +151,19 @@ def _finished(run, config):
                 f"{run}: it was trained with {field.name}={has!r}, not {wanted!r}; choose another "
                 "--out, or remove it"
             )
-    return read_history(run)["epoch"][-1] == config.epochs
+    done = [int(file.stem.split("-")[1]) for file in checkpoints(run)]
+    return config.epochs - max(done, default=0)
 
 
-def _remove_unfinished(run):
-    """Remove what an interrupted training left; refused while it is still going on."""
-    from aae_mx.run import lock
-
-    lock(run).close()
-    shutil.rmtree(run)
-
-
-def _estimate(configs):
-    """Seconds that the trainings will take, by a few steps of the first."""
+def _estimate(configs, epochs):
+    """Seconds that so many epochs of each config will take, by a few steps of the first."""
     from aae_mx.data import load_dataset
-    from aae_mx.training import seconds_per_image, steps_per_epoch
+    from aae_mx.training import images_per_epoch, seconds_per_image
 
     dataset = load_dataset(configs[0])
     images = sum(
-        steps_per_epoch(config, len(dataset.train_images)) * config.batch_size * config.epochs
-        for config in configs
+        images_per_epoch(config, len(dataset.train_images)) * n
+        for config, n in zip(configs, epochs)
     )
     return seconds_per_image(configs[0], dataset) * images
 

@@ -70,14 +70,13 @@ def build_networks(config, n_pixels, n_labels, ctx):
 
     Returns a dictionary of them under those names. The weights depend on the seed alone.
     """
-    n_conditions = {"unsupervised": 0, "supervised": n_labels, "semi_supervised": n_labels + 1}
     shape = (config.hidden, config.code_dim, config.activation)
     networks = {
         "encoder": Encoder(n_pixels, *shape),
         "decoder": Decoder(n_pixels, *shape),
         "discriminator": Discriminator(
             config.code_dim,
-            n_conditions[config.formulation],
+            _n_conditions(config, n_labels),
             config.discriminator_hidden,
             config.activation,
         ),
@@ -93,6 +92,36 @@ def build_networks(config, n_pixels, n_labels, ctx):
     return networks
 
 
+def _n_conditions(config, n_labels):
+    # The last of n + 1 says "unknown".
+    sizes = {"unsupervised": 0, "supervised": n_labels, "semi_supervised": n_labels + 1}
+    return sizes[config.formulation]
+
+
 def parameters(network):
     """The parameters by names that do not depend on how many networks were made before."""
     return network._collect_params_with_prefix()
+
+
+def optimized_networks(model):
+    """The network that each optimizer of a model steps, {optimizer: network}.
+
+    Reconstruction and generator gradients differ in size, so by default the encoder has an
+    Adam for each; in the original they share one, and there is no "generator" here.
+    """
+    separate = model.config.encoder_adam == "separate"
+    return {**model.networks, **({"generator": model.encoder} if separate else {})}
+
+
+def n_parameters(config, n_pixels, n_labels):
+    """The number of weights and biases of the three networks of a Config."""
+    conditions = _n_conditions(config, n_labels)
+    hidden = config.hidden
+    layers = [
+        (n_pixels, *hidden, config.code_dim),
+        (config.code_dim, *reversed(hidden), n_pixels),
+        (conditions + config.code_dim, *config.discriminator_hidden, 1),
+    ]
+    return sum(
+        (inputs + 1) * outputs for sizes in layers for inputs, outputs in zip(sizes[:-1], sizes[1:])
+    )

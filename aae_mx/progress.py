@@ -5,13 +5,22 @@ import time
 
 import click
 
+from aae_mx.errors import InputError
+from aae_mx.run import never_through_a_link
+
 
 class Progress:
-    """Shows and logs the progress of a training of ``epochs`` epochs of ``steps`` steps each."""
+    """Shows and logs the progress of a training of ``epochs`` epochs of ``steps`` steps each.
 
-    def __init__(self, epochs, steps, quiet, log_path):
-        self.epochs, self.steps, self.quiet = epochs, steps, quiet
-        self.log = open(log_path, "a", encoding="utf-8")
+    ``done`` of the epochs were trained before. Raises InputError if the log cannot be written.
+    """
+
+    def __init__(self, epochs, steps, done, quiet, log_path):
+        self.epochs, self.steps, self.done, self.quiet = epochs, steps, done, quiet
+        try:
+            self.log = open(log_path, "a", encoding="utf-8", opener=never_through_a_link)
+        except OSError as error:
+            raise InputError(f"{log_path}: cannot be written ({error})") from error
         self.bar = None
         self.start = time.monotonic()
 
@@ -25,7 +34,10 @@ class Progress:
 
     def line(self, text):
         """Log ``text``, and print it unless there is a bar or quiet was asked for."""
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=self.log, flush=True)
+        try:
+            print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=self.log, flush=True)
+        except OSError as error:
+            raise InputError(f"{self.log.name}: cannot be written ({error})") from error
         if not self.quiet and self.bar is None:
             click.echo(text)
 
@@ -47,7 +59,8 @@ class Progress:
 
     def epoch(self, row):
         """Report a row of the history."""
-        left = (time.monotonic() - self.start) * (self.epochs - row["epoch"]) / row["epoch"]
+        per_epoch = (time.monotonic() - self.start) / (row["epoch"] - self.done)
+        left = per_epoch * (self.epochs - row["epoch"])
         self.line(
             f"epoch {row['epoch']:{len(str(self.epochs))}}/{self.epochs}"
             f"  reconstruction {row['reconstruction_l2']:.3f}, held out {row['held_out_l2']:.3f}"

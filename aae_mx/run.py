@@ -2,27 +2,32 @@
 
     config.json      the settings and what the data look like; written before the first step
     history.csv      one row per epoch
-    checkpoint.npz   weights and optimizer states after the last finished epoch
+    checkpoints/     the last few: weights, optimizer states and how far the training was
     train.log        what was shown while it trained
     figures/         made by ``plot``
 
-Nothing here is ever unpickled: the checkpoint is read with ``allow_pickle=False``. Files are
-written aside and renamed, so that a reader sees the old one or the new one, never half.
+Nothing here is ever unpickled, and nothing is believed: what a file announces is compared with
+what the settings ask for before memory is taken for it. Files are written aside and renamed,
+so that a reader sees the old one or the new one, never half.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import fcntl
+import hashlib
+import io
 import itertools
 import json
 import os
+import re
 import signal
 import threading
 import zipfile
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple, Tuple
 
 import numpy as np
 
@@ -31,17 +36,42 @@ from aae_mx.backend import mx
 from aae_mx.config import Config
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.model import AAE
-from aae_mx.networks import parameters
+from aae_mx.networks import n_parameters, optimized_networks, parameters
 
-FORMAT = 1
-CONFIG, HISTORY, CHECKPOINT, LOCK = "config.json", "history.csv", "checkpoint.npz", ".lock"
+# Of config.json and the checkpoints; 2 brought the directory of checkpoints.
+FORMAT = 2
+CONFIG, HISTORY, CHECKPOINTS, LOCK = "config.json", "history.csv", "checkpoints", ".lock"
+# What each epoch's row of the history says of its training images.
+METRICS = (
+    "reconstruction_loss",
+    "reconstruction_l2",
+    "discriminator_entropy",
+    "discriminator_accuracy",
+    "generator_entropy",
+    "generator_accuracy",
+)
+# More than this project ever writes: of the text files, and for the headers of an array in a
+# checkpoint.
+MAX_CONFIG_BYTES, MAX_HISTORY_BYTES, MAX_HEADER_BYTES = 10**6, 10**8, 1000
+
+
+class Position(NamedTuple):
+    """How far a training is: ``step`` batches into the epoch after ``epoch``."""
+
+    epoch: int = 0
+    step: int = 0
+    sums: Tuple[float, ...] = (0.0,) * len(METRICS)  # over the images of those batches
+    seconds: float = 0.0  # that those batches took
 
 
 class Run:
-    """A run's directory while it is being written. It is locked until the ``with`` ends."""
+    """A run's directory while it is being written. It is locked until the ``with`` ends.
 
-    def __init__(self, path):
-        self.path = Path(path)
+    ``keep``: how many of the last checkpoints stay.
+    """
+
+    def __init__(self, path, keep):
+        self.path, self.keep = Path(path), keep
         self.rows = []
         self._lock = lock(self.path)
 
@@ -52,12 +82,13 @@ class Run:
         self._lock.close()
 
     @classmethod
-    def create(cls, config, out, model):
+    def create(cls, model, fingerprint, out=None, keep=2):
         """A new run in the directory ``out``, or one named after the config under runs/.
 
-        Raises InputError if ``out`` exists and is not empty, or cannot be written.
+        ``fingerprint``: of the data, see ``Dataset.fingerprint``. Raises InputError if ``out``
+        exists and is not empty, or cannot be written.
         """
-        path = _free_name(Path("runs") / config.name) if out is None else Path(out)
+        path = _free_name(Path("runs") / model.config.name) if out is None else Path(out)
         taken = InputError(f"{path}: it is not empty and is not overwritten; choose another --out")
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -65,87 +96,252 @@ class Run:
             if any(path.iterdir()) and not (path / LOCK).exists():
                 raise taken
             # A process that is training there is named before what lies there is.
-            run = cls(path)
+            run = cls(path, keep)
             if set(os.listdir(path)) - {LOCK}:
                 run._lock.close()
                 raise taken
+            (path / CHECKPOINTS).mkdir()
         except OSError as error:
             raise InputError(f"{path}: cannot be made a run's directory ({error})") from error
+        run._describe(model, fingerprint)
+        return run
+
+    @classmethod
+    def reopen(cls, path, keep=2):
+        """The run in the directory ``path``, locked, to go on with it.
+
+        Raises InputError if another process is training there.
+        """
+        try:
+            run = cls(path, keep)
+            (run.path / CHECKPOINTS).mkdir(exist_ok=True)
+        except InputError:
+            raise
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error})") from error
+        return run
+
+    def go_on(self, model, fingerprint, epoch):
+        """Drop what the history has after ``epoch``; the settings may have changed."""
+        rows = _read_rows(self.path) if epoch else []
+        self.rows = [row for row in rows if float(row["epoch"]) <= epoch]
+        self._describe(model, fingerprint)
+
+    def _describe(self, model, fingerprint):
         description = {
             "format": FORMAT,
             "version": __version__,
-            "config": config.to_dict(),
+            "config": model.config.to_dict(),
             "image_shape": model.image_shape,
             "classes": model.classes,
+            "data": fingerprint,
         }
-        write_aside(
-            path / CONFIG,
-            lambda file: file.write((json.dumps(description, indent=2) + "\n").encode()),
-        )
-        return run
+        text = json.dumps(description, indent=2) + "\n"
+        write_aside(self.path / CONFIG, lambda file: file.write(text.encode()))
 
-    def save(self, epoch, row, model, optimizers):
-        """Keep the state after ``epoch`` and add its row to the history."""
-        arrays = {"epoch": np.array(epoch)}
+    def add(self, row):
+        """Add the row of an epoch to the history."""
+        self.rows.append({name: _cell(value) for name, value in row.items()})
+        lines = [",".join(row), *(",".join(cells.values()) for cells in self.rows)]
+        write_aside(
+            self.path / HISTORY, lambda file: file.write(("\n".join(lines) + "\n").encode())
+        )
+
+    def save(self, position, model, optimizers):
+        """Write a checkpoint of the state at ``position``, and remove those before the last."""
+        arrays = {
+            "epoch": np.array(position.epoch, np.int64),
+            "step": np.array(position.step, np.int64),
+            "sums": np.array(position.sums, np.float32),
+            "seconds": np.array(position.seconds, np.float64),
+        }
         for name, network in model.networks.items():
             for key, parameter in parameters(network).items():
                 arrays[f"{name}/{key}"] = parameter.data().asnumpy()
-        for name, adam in optimizers.items():
-            arrays[f"adam/{name}/steps"] = np.array(adam.steps)
+        for name in optimized_networks(model):
+            adam = optimizers[name]
+            arrays[f"adam/{name}/steps"] = np.array(adam.steps, np.int64)
             for key in adam.means:
                 arrays[f"adam/{name}/mean/{key}"] = adam.means[key].asnumpy()
                 arrays[f"adam/{name}/square/{key}"] = adam.squares[key].asnumpy()
-        write_aside(self.path / CHECKPOINT, lambda file: np.savez(file, **arrays))
-        self.rows.append(row)
+        arrays["sha256"] = _digest(arrays)
+        # In memory first: a full disk then meets a plain write, not the inside of a zip file.
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        name = f"checkpoint-{position.epoch:05}-{position.step:07}.npz"
+        directory = self.path / CHECKPOINTS
+        write_aside(directory / name, lambda file: file.write(buffer.getbuffer()))
+        for old in checkpoints(self.path)[: -self.keep]:
+            old.unlink(missing_ok=True)
 
-        def write_history(file):
-            lines = [",".join(row)] + [",".join(map(_cell, r.values())) for r in self.rows]
-            file.write(("\n".join(lines) + "\n").encode())
 
-        write_aside(self.path / HISTORY, write_history)
+def checkpoints(path):
+    """The checkpoints of the run in the directory ``path``, oldest first."""
+    found = Path(path, CHECKPOINTS).glob("checkpoint-*.npz")
+    return sorted(file for file in found if re.fullmatch(r"checkpoint-\d{5}-\d{7}", file.stem))
 
 
 def load(path, ctx="cpu"):
     """The trained model of the run in the directory ``path``, an ``aae_mx.model.AAE``.
 
     ``ctx``: where to compute, whatever the run was trained on. Raises InputError, naming the
-    file, for a directory that holds no run and for files that are damaged or of a newer format.
+    file, for a directory that holds no run and for files that are damaged or of another format.
     """
-    path = Path(path)
-    model = read_model(path, ctx)
-    model.run = path
-    checkpoint = path / CHECKPOINT
-    if not checkpoint.exists():
-        raise InputError(f"{path}: the run has no {CHECKPOINT}; its first epoch did not finish")
-    try:
-        with np.load(checkpoint, allow_pickle=False) as arrays:
-            for name, network in model.networks.items():
-                for key, parameter in parameters(network).items():
-                    values = arrays[f"{name}/{key}"]
-                    if values.shape != parameter.shape or values.dtype != np.float32:
-                        raise InputError(
-                            f"{checkpoint}: {name}/{key} is {values.dtype} of shape "
-                            f"{values.shape}, expected float32 of shape {parameter.shape}"
-                        )
-                    parameter.set_data(mx.nd.array(values, ctx=model.ctx))
-    except KeyError as error:
-        raise InputError(f"{checkpoint}: an array is missing ({error.args[0]})") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{checkpoint}: cannot be read ({error})") from error
+    model, arrays = _load(path, {"ctx": ctx})
+    if not arrays:
+        raise InputError(f"{path}: the run has no checkpoint; its first epoch did not finish")
     return model
 
 
-def read_model(path, ctx="cpu"):
-    """The model that a run's config.json describes, its weights as they were at the start."""
+def load_state(path, changes, build_optimizers):
+    """The model of a run, its optimizers and the Position of its last checkpoint, to go on.
+
+    ``changes`` are settings to change in its Config. Without a checkpoint yet, all are as at
+    the start. Raises as ``load`` does.
+    """
+    model, arrays = _load(path, changes)
+    optimizers = build_optimizers(model)
+    if not arrays:
+        return model, optimizers, Position()
+    for name in optimized_networks(model):
+        adam = optimizers[name]
+        adam.steps = int(arrays[f"adam/{name}/steps"])
+        for key in adam.means:
+            adam.means[key][:] = mx.nd.array(arrays[f"adam/{name}/mean/{key}"], ctx=model.ctx)
+            adam.squares[key][:] = mx.nd.array(arrays[f"adam/{name}/square/{key}"], ctx=model.ctx)
+    position = Position(
+        int(arrays["epoch"]),
+        int(arrays["step"]),
+        tuple(arrays["sums"].tolist()),
+        float(arrays["seconds"]),
+    )
+    return model, optimizers, position
+
+
+def _load(path, changes):
+    """The model of a run and the arrays of its last checkpoint, {} if it has none."""
+    path = Path(path)
+    description = read_description(path)
+    config = dataclasses.replace(description["config"], **changes)
+    shape, classes = description["image_shape"], description["classes"]
+    files = checkpoints(path)
+    if files:
+        # Before networks are made, of the size that a damaged config.json may ask for.
+        weights = 4 * n_parameters(config, shape[0] * shape[1], len(classes))
+        size = _inside(path, files[-1]).stat().st_size
+        if size < weights:
+            raise InputError(
+                f"{files[-1]}: it has {size:,} bytes, but the networks of {CONFIG} need {weights:,}"
+            )
+    model = AAE(config, shape, classes)
+    model.run = path
+    if not files:
+        return model, {}
+    try:
+        arrays = _read_arrays(files[-1], _expected_arrays(model))
+    except InputError as error:
+        older = f"; to go back to {files[-2].name}, remove it" if files[1:] else ""
+        raise InputError(f"{error}{older}") from error
+    for name, network in model.networks.items():
+        for key, parameter in parameters(network).items():
+            parameter.set_data(mx.nd.array(arrays[f"{name}/{key}"], ctx=model.ctx))
+    return model, arrays
+
+
+def _expected_arrays(model):
+    """What a checkpoint of the model holds: {name: (dtype, shape)}."""
+    expected = {
+        "epoch": ("<i8", ()),
+        "step": ("<i8", ()),
+        "sums": ("<f4", (len(METRICS),)),
+        "seconds": ("<f8", ()),
+        "sha256": ("|u1", (32,)),
+    }
+    for name, network in model.networks.items():
+        for key, parameter in parameters(network).items():
+            expected[f"{name}/{key}"] = ("<f4", parameter.shape)
+    for name, network in optimized_networks(model).items():
+        expected[f"adam/{name}/steps"] = ("<i8", ())
+        for key, parameter in parameters(network).items():
+            for state in ("mean", "square"):
+                expected[f"adam/{name}/{state}/{key}"] = ("<f4", parameter.shape)
+    return expected
+
+
+def _read_arrays(file, expected):
+    """The arrays of a checkpoint, exactly those that are expected, with their check sum."""
+    sizes = {name: _n_bytes(*of) for name, of in expected.items()}
+    try:
+        if file.stat().st_size > sum(sizes.values()) + MAX_HEADER_BYTES * (len(sizes) + 1):
+            raise InputError(f"{file}: it is larger than a checkpoint of this run can be")
+        with zipfile.ZipFile(file) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            for name in sorted(set(members) ^ {f"{name}.npy" for name in expected}):
+                what = "is not one of" if name in members else "is missing from"
+                raise InputError(f"{file}: the array {name!r} {what} this run's")
+            arrays = {}
+            for name, (dtype, shape) in expected.items():
+                info = members[f"{name}.npy"]
+                if info.compress_type != zipfile.ZIP_STORED:
+                    raise InputError(f"{file}: {name} is compressed, which a checkpoint is not")
+                with archive.open(info) as stream:
+                    _check_header(stream, dtype, shape)
+                    values = stream.read(sizes[name] + 1)
+                if len(values) != sizes[name]:
+                    raise ValueError(f"{name} has not the {sizes[name]:,} bytes of its shape")
+                arrays[name] = np.frombuffer(values, dtype).reshape(shape)
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: it has vanished") from error
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        # RuntimeError: of zipfile, for an encrypted member or an unknown compression.
+        raise InputError(f"{file}: cannot be read ({error})") from error
+    stored = arrays.pop("sha256")
+    if not np.array_equal(_digest(arrays), stored):
+        raise InputError(f"{file}: its check sum is wrong; the file is damaged")
+    return arrays
+
+
+def _n_bytes(dtype, shape):
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+
+
+def _check_header(stream, dtype, shape):
+    """Read the header of an array in NumPy's format and compare it, without evaluating it."""
+    start = stream.read(10)
+    if start[:8] != b"\x93NUMPY\x01\x00" or len(start) < 10:
+        raise ValueError("an array does not start as one")
+    header = stream.read(int.from_bytes(start[8:], "little")).decode("latin1").rstrip()
+    wanted = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    if header != wanted:
+        raise ValueError(f"an array announces {header[:100]}, expected {wanted}")
+
+
+def _digest(arrays):
+    """SHA-256 over names, types, shapes and values: uint8 of shape (32,)."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {np.shape(arrays[name])}\n".encode())
+        digest.update(array.tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def read_description(path):
+    """What config.json says: a dictionary with ``config`` (a Config), ``image_shape``, ``classes``
+    and ``data``, the fingerprint of the data.
+
+    Raises InputError, naming the file, if there is none, and for anything that is not so.
+    """
     file = Path(path) / CONFIG
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-        if description["format"] > FORMAT:
+        text = _read_text(Path(path), CONFIG, MAX_CONFIG_BYTES)
+        description = json.loads(text)
+        if description["format"] != FORMAT:
             raise InputError(
                 f"{file}: format {description['format']} of aae_mx {description['version']}; "
-                f"this is aae_mx {__version__}, which reads up to format {FORMAT}"
+                f"this is aae_mx {__version__}, which reads format {FORMAT}"
             )
         shape, classes = description["image_shape"], description["classes"]
         if not (
@@ -153,9 +349,10 @@ def read_model(path, ctx="cpu"):
             and all(isinstance(size, int) and 0 < size < 2**16 for size in shape)
             and classes
             and all(isinstance(name, str) for name in classes)
+            and isinstance(description["data"], str)
         ):
-            raise InputError(f"{file}: its image_shape or classes are not what a run has")
-        return AAE(Config.from_dict({**description["config"], "ctx": ctx}), shape, classes)
+            raise InputError(f"{file}: its image_shape, classes or data are not what a run has")
+        return {**description, "config": Config.from_dict(description["config"])}
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no run here ({CONFIG} is missing)") from error
     except ConfigError as error:
@@ -164,19 +361,50 @@ def read_model(path, ctx="cpu"):
         raise
     except KeyError as error:
         raise InputError(f"{file}: {error.args[0]!r} is missing") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read ({error})") from error
 
 
 def read_history(path):
     """The history of a run: {column: list of floats}, one entry per finished epoch."""
+    rows = _read_rows(path)
+    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else [])}
+
+
+def _read_rows(path):
+    """The rows of a run's history, {column: text}; every text is a number."""
     file = Path(path) / HISTORY
     try:
-        with open(file, newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else [])}
-    except (OSError, ValueError, TypeError) as error:
+        text = _read_text(Path(path), HISTORY, MAX_HISTORY_BYTES)
+        rows = list(csv.DictReader(text.splitlines(), strict=True))
+        for row in rows:
+            if None in row or None in row.values():
+                raise ValueError("a row has more or fewer columns than the first line")
+            for cell in row.values():
+                float(cell)
+            row["epoch"]  # noqa: B018 - a KeyError if there is none
+        return rows
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+def _read_text(path, name, limit):
+    """The text of the file ``name`` in the run ``path``, of at most ``limit`` bytes."""
+    with open(_inside(path, path / name), "rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise InputError(f"{path / name}: it is larger than {limit:,} bytes, which no run's is")
+    return content.decode("utf-8")
+
+
+def _inside(path, file):
+    """``file``, unless it is a link that leads out of the run's directory ``path``."""
+    real = file.resolve()
+    if path.resolve() not in real.parents:
+        raise InputError(f"{file}: it is a link that leads out of the run, to {real}")
+    return file
 
 
 def write_aside(path, write):
@@ -185,14 +413,26 @@ def write_aside(path, write):
     aside = path.with_name(f".{path.name}.tmp")
     with _uninterrupted():
         try:
-            with open(aside, "wb") as file:
+            # What an interrupted process left there, or a link, is not written through.
+            aside.unlink(missing_ok=True)
+            with open(aside, "xb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(aside, path)
+            _flush_directory(path.parent)
         except OSError as error:
             aside.unlink(missing_ok=True)
             raise InputError(f"{path}: cannot be written ({error})") from error
+
+
+def _flush_directory(path):
+    """Make a renaming in the directory last through a loss of power."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 @contextmanager
@@ -212,12 +452,17 @@ def _uninterrupted():
         before(*caught[0])
 
 
+def never_through_a_link(path, flags):
+    """An ``opener`` for files of a run, which may come from a stranger."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def lock(directory):
     """An open file that holds the directory's lock; it ends with the process at the latest.
 
     Raises InputError if another process holds it.
     """
-    file = open(directory / LOCK, "w")
+    file = open(directory / LOCK, "a", opener=never_through_a_link)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

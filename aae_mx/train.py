@@ -1,9 +1,16 @@
 """``python -m aae_mx.train``: train an adversarial autoencoder."""
 
+import dataclasses
+from pathlib import Path
+
 import click
 
 from aae_mx.cli import command, config_options
 from aae_mx.config import Config
+from aae_mx.errors import ConfigError
+
+# The settings that may change when a run goes on.
+CHANGEABLE = ("epochs", "ctx")
 
 
 @command(
@@ -16,24 +23,74 @@ from aae_mx.config import Config
     metavar="DIR",
     help="The run's directory; it must be new or empty. [default: runs/PRIOR_FORMULATION]",
 )
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with a run that was stopped, or extend it with --epochs.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Epochs between two checkpoints.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="How many of the last checkpoints stay.",
+)
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def main(out, figures, quiet, **settings):
+def main(out, resume, checkpoint_every, keep, figures, quiet, **settings):
     """Train an adversarial autoencoder on MNIST, or on images of your own.
 
     The run's directory gets the settings (config.json), one row per epoch (history.csv), the
-    weights and optimizer states (checkpoint.npz), a log and the figures.
+    weights and optimizer states (checkpoints/), a log and the figures. Ctrl-C and SIGTERM
+    save before they stop it; --resume goes on from there as if nothing had happened.
     """
-    config = Config(**settings)
+    if resume is None:
+        config = Config(**settings)
+    else:
+        changes = _changes(resume, out, settings)
 
+    from aae_mx import training
     from aae_mx.plot import plot_run
-    from aae_mx.training import fit
 
-    model = fit(config, out, quiet)
+    how = {"quiet": quiet, "checkpoint_every": checkpoint_every, "keep": keep}
+    if resume is None:
+        model = training.fit(config, out, **how)
+    else:
+        model = training.resume(resume, **changes, **how)
     if figures:
         directory = plot_run(model)
         if not quiet:
             click.echo(f"figures: {directory}")
+
+
+def _changes(run, out, settings):
+    """What the options given beside --resume change; ConfigError for what cannot change."""
+    from aae_mx.run import read_description
+
+    if out is not None:
+        raise ConfigError("out", out, f"a run that goes on stays where it is, in {run}")
+    there = read_description(run)["config"]
+    source = click.get_current_context().get_parameter_source
+    changes = {}
+    for field in dataclasses.fields(Config):
+        name, value = field.name, settings[field.name]
+        if source(name) == click.core.ParameterSource.DEFAULT or value == getattr(there, name):
+            continue
+        if name not in CHANGEABLE:
+            was = getattr(there, name)
+            raise ConfigError(
+                name, value, f"{run} was trained with {was}, and only --epochs and --ctx can change"
+            )
+        changes[name] = value
+    return changes
 
 
 if __name__ == "__main__":

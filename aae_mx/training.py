@@ -12,7 +12,11 @@ that may not be computed yet: the host waits for the device at log intervals onl
 from __future__ import annotations
 
 import itertools
+import shlex
+import signal
+import threading
 import time
+from contextlib import contextmanager
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -20,13 +24,13 @@ import numpy as np
 from aae_mx import priors
 from aae_mx.backend import mx, release_threads
 from aae_mx.data import labelled_subset, load_dataset, to_unit
-from aae_mx.errors import AAEError
+from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
 from aae_mx.metrics import reconstruction_l2
 from aae_mx.model import AAE
-from aae_mx.networks import parameters
+from aae_mx.networks import optimized_networks, parameters
 from aae_mx.optimizer import Adam
 from aae_mx.progress import Progress
-from aae_mx.run import Run
+from aae_mx.run import METRICS, Position, Run, load_state, read_description
 
 autograd, nd = mx.autograd, mx.nd
 
@@ -36,14 +40,6 @@ LOG_EVERY = 50
 NOISE_BANK = 3_000_000
 # Random streams of a run, each seeded by (seed, stream, ...); 0 draws the weights.
 SUBSET_STREAM, EPOCH_STREAM = 1, 2
-METRICS = (
-    "reconstruction_loss",
-    "reconstruction_l2",
-    "discriminator_entropy",
-    "discriminator_accuracy",
-    "generator_entropy",
-    "generator_accuracy",
-)
 
 
 def reconstruction_phase(model, optimizers, images, noisy_images, rate):
@@ -108,18 +104,11 @@ def _discriminate(model, codes, condition):
 
 
 def build_optimizers(model):
-    """One Adam per network, and one more for the encoder in its generator phase.
-
-    Reconstruction and generator gradients differ in size, so by default each has second
-    moments of its own; in the original they share them, and "generator" is "encoder".
-    """
+    """One Adam per network, and one more for the encoder in its generator phase or the same."""
     config = model.config
-    networks = dict(model.networks)
-    if config.encoder_adam == "separate":
-        networks["generator"] = model.encoder
     optimizers = {
         name: Adam(network, config.beta1, config.beta2, config.epsilon, config.clip)
-        for name, network in networks.items()
+        for name, network in optimized_networks(model).items()
     }
     optimizers.setdefault("generator", optimizers["encoder"])
     return optimizers
@@ -244,6 +233,11 @@ def with_labelled(order, known, batch_size, drawn, rng):
     return np.concatenate(parts)
 
 
+def images_per_epoch(config, n):
+    """The number of images in the batches of an epoch of n: more than n if some come again."""
+    return n + steps_per_epoch(config, n) * labelled_per_batch(config)
+
+
 def steps_per_epoch(config, n):
     """The number of batches that an epoch of n images has."""
     return -(-n // (config.batch_size - labelled_per_batch(config)))
@@ -277,90 +271,181 @@ def train_step(model, optimizers, batch):
     return nd.concat(*reconstruction, *discriminator, *generator, dim=0)
 
 
-def train_epoch(model, optimizers, images, labels, epoch, watch):
+def train_epoch(model, optimizers, images, labels, epoch, watch, at=None, stop=()):
     """Train on the batches of one epoch, see ``epoch_batches``.
 
-    ``watch(step, means)`` is called at log intervals with the metrics' means so far. Returns
-    those means at the end, {metric: float}. Raises AAEError when one is no longer finite.
+    ``at``: the Position from which to go on within it. ``stop``: a list; once something is in
+    it, the current batch is the last. ``watch(step, means)`` is called at log intervals with
+    the metrics' means so far. Returns the number of batches done, and the metrics' sums over
+    their images as a tuple. Raises AAEError when a metric or a weight is no longer finite.
     """
-    sums = nd.zeros(len(METRICS), ctx=model.ctx)
+    at = at or Position()
+    sums = nd.array(at.sums, ctx=model.ctx)
     steps = steps_per_epoch(model.config, len(images))
-    seen, means = 0, {}
-    for step, batch in enumerate(epoch_batches(model, images, labels, epoch), start=1):
+    # Only the last batch of an epoch is smaller.
+    seen = at.step * model.config.batch_size
+    batches = epoch_batches(model, images, labels, epoch)
+    for step, batch in enumerate(itertools.islice(batches, at.step, None), start=at.step + 1):
         sums += len(batch.images) * train_step(model, optimizers, batch)
         seen += len(batch.images)
-        if step % LOG_EVERY == 0 or step == steps:
+        if step % LOG_EVERY == 0 or step == steps or stop:
             # The only place in an epoch where the host waits for the device.
             means = dict(zip(METRICS, (sums.asnumpy() / seen).tolist()))
-            bad = [name for name, value in means.items() if not np.isfinite(value)]
-            if bad:
-                raise diverged(f"epoch {epoch}, step {step}", f"the {bad[0]}")
+            check_finite(model, means, f"epoch {epoch}, step {step}")
             watch(step, means)
-    return means
+        if stop:
+            break
+    return step, tuple(sums.asnumpy().tolist())
 
 
-def check_weights(model, epoch):
-    """Raise AAEError if a weight is no longer finite.
+def check_finite(model, means, when):
+    """Raise AAEError if a metric or a weight is not finite, naming its phase or network.
 
-    The losses do not always tell: ReLU makes a NaN inside of a network 0.
+    The metrics do not always tell: ReLU makes a NaN inside of a network 0.
     """
-    for name, network in model.networks.items():
-        for key, parameter in parameters(network).items():
-            if not np.isfinite(parameter.data().asnumpy()).all():
-                raise diverged(f"epoch {epoch}", f"the {name}'s {key}")
+    bad = [f"the {name}" for name, value in means.items() if not np.isfinite(value)]
+    if not bad:
+        weights = {
+            f"the {name}'s {key}": parameter.data().reshape(-1)
+            for name, network in model.networks.items()
+            for key, parameter in parameters(network).items()
+        }
+        # Squared norms, as they are fast, and not finite if an entry is not.
+        norms = nd.concat(*(nd.dot(weight, weight) for weight in weights.values()), dim=0)
+        bad = [name for name, norm in zip(weights, norms.asnumpy()) if not np.isfinite(norm)]
+    if bad:
+        raise AAEError(
+            f"{when}: {bad[0]} is no longer finite; the training has diverged. The last "
+            "checkpoint is kept. Try a smaller --generator-rate, --discriminator-rate, "
+            "--reconstruction-rate or --clip"
+        )
 
 
-def diverged(when, what):
-    """The error of a training that has left the finite numbers."""
-    return AAEError(
-        f"{when}: {what} is no longer finite; the training has diverged. The last checkpoint is "
-        "kept. Try a smaller --generator-rate, --reconstruction-rate or --clip"
-    )
-
-
-def fit(config, out=None, quiet=False):
+def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2):
     """Train the model of a Config and leave it, with its history, in the directory ``out``.
 
-    By default the directory is named after the run, under ``runs/``. Returns the trained
-    ``aae_mx.model.AAE``; its ``run`` names the directory. Raises ConfigError and InputError
-    for settings and data that cannot be used, before anything is written, and AAEError if
-    the training diverges.
+    By default the directory is named after the run, under ``runs/``. A checkpoint is written
+    every ``checkpoint_every`` epochs, at the end and on Ctrl-C or SIGTERM; the last ``keep``
+    stay. Returns the trained ``aae_mx.model.AAE``; its ``run`` names the directory. Raises
+    ConfigError and InputError for settings and data that cannot be used, before anything is
+    written, AAEError if the training diverges, and Interrupted, once the state is saved.
     """
     dataset = load_dataset(config)
-    labels = training_labels(config, dataset)
+    training_labels(config, dataset)
     model = AAE(config, dataset.image_shape, dataset.classes)
-    optimizers = build_optimizers(model)
+    with Run.create(model, dataset.fingerprint(), out, keep) as run:
+        model.run = run.path
+        optimizers = build_optimizers(model)
+        _train(run, model, optimizers, dataset, Position(), quiet, checkpoint_every)
+    return model
+
+
+def resume(path, quiet=False, checkpoint_every=1, keep=2, **changes):
+    """Go on with the run in the directory ``path`` where its last checkpoint is.
+
+    The result is what the run would have become without the stop, bit for bit, on the same
+    machine with as many threads. ``changes``: ``epochs``, to extend it, and ``ctx``; a linear
+    decay then goes on along the line of the new length. The rest as ``fit``. Raises ConfigError
+    if all epochs are done, InputError if the data are not those of the run or a file is damaged.
+    """
+    fingerprint = read_description(path)["data"]
+    with Run.reopen(path, keep) as run:
+        model, optimizers, position = load_state(path, changes, build_optimizers)
+        epochs = model.config.epochs
+        if position.epoch >= epochs:
+            raise ConfigError(
+                "epochs", epochs, f"{path} has finished {position.epoch}; give more to extend it"
+            )
+        dataset = load_dataset(model.config)
+        if dataset.fingerprint() != fingerprint:
+            raise InputError(f"{path}: the data are no longer those that it was trained on")
+        run.go_on(model, fingerprint, position.epoch)
+        _train(run, model, optimizers, dataset, position, quiet, checkpoint_every)
+    return model
+
+
+def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
+    """The epochs of a run that are still to do, from ``position`` on."""
+    config = model.config
+    labels = training_labels(config, dataset)
     images = nd.array(to_unit(dataset.train_images), ctx=model.ctx)
     test_images = to_unit(dataset.test_images)
     steps = steps_per_epoch(config, len(images))
-    with Run.create(config, out, model) as run:
-        model.run = run.path
-        with Progress(config.epochs, steps, quiet, run.path / "train.log") as progress:
-            progress.line(
-                f"{run.path}: {config.prior}, {config.formulation}, {len(images):,} training "
-                f"images, {config.epochs} epochs of {steps} steps"
+    log = run.path / "train.log"
+    progress = Progress(config.epochs, steps, position.epoch, quiet, log)
+    with progress, stop_signals() as stop:
+        progress.line(
+            f"{run.path}: {config.prior}, {config.formulation}, {len(images):,} training "
+            f"images, {config.epochs} epochs of {steps} steps"
+            + (f", from epoch {position.epoch}, step {position.step} on" * (position != Position()))
+        )
+        for epoch in range(position.epoch + 1, config.epochs + 1):
+            start = time.monotonic() - position.seconds
+            step, sums = train_epoch(
+                model,
+                optimizers,
+                images,
+                labels,
+                epoch,
+                lambda step, means, epoch=epoch: progress.step(epoch, step, means),
+                position,
+                stop,
             )
-            for epoch in range(1, config.epochs + 1):
-                start = time.monotonic()
-                means = train_epoch(
-                    model,
-                    optimizers,
-                    images,
-                    labels,
-                    epoch,
-                    lambda step, means, epoch=epoch: progress.step(epoch, step, means),
-                )
-                check_weights(model, epoch)
+            if step < steps:
+                position = Position(epoch - 1, step, sums, time.monotonic() - start)
+                run.save(position, model, optimizers)
+            else:
+                seen = images_per_epoch(config, len(images))
                 reconstructed = model.reconstruct(test_images).reshape(test_images.shape)
                 row = {
                     "epoch": epoch,
-                    **means,
+                    **{name: total / seen for name, total in zip(METRICS, sums)},
                     "held_out_l2": reconstruction_l2(test_images, reconstructed),
                     "seconds": time.monotonic() - start,
                 }
-                run.save(epoch, row, model, optimizers)
+                position = Position(epoch)
+                # The row first: if this ends in between, it is dropped and made again.
+                run.add(row)
+                if epoch % checkpoint_every == 0 or epoch == config.epochs or stop:
+                    run.save(position, model, optimizers)
                 progress.epoch(row)
-    return model
+            if stop:
+                resume = f"python -m aae_mx.train --resume {shlex.quote(str(run.path))}"
+                raise Interrupted(
+                    stop[0],
+                    f"stopped after epoch {position.epoch}, step {position.step}, and saved; "
+                    + (
+                        f"go on with: {resume}"
+                        if position.epoch < config.epochs
+                        else "it was the last"
+                    ),
+                )
+
+
+@contextmanager
+def stop_signals():
+    """A list that gets the number of the first SIGINT or SIGTERM; a second one acts as usual."""
+    caught = []
+    if threading.current_thread() is not threading.main_thread():
+        # Signals reach the main thread only.
+        yield caught
+        return
+    before = {}
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number, frame):
+        caught.append(number)
+        restore()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        restore()
 
 
 def seconds_per_image(config, dataset):

@@ -1,9 +1,9 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 
 import numpy as np
 import pytest
@@ -12,16 +12,16 @@ from conftest import small_config
 import aae_mx
 from aae_mx.backend import context
 from aae_mx.data import load_dataset
-from aae_mx.errors import ConfigError, InputError
-from aae_mx.run import Run, load, read_history, write_aside
+from aae_mx.errors import AAEError, ConfigError, InputError
+from aae_mx.run import Run, checkpoints, load, read_history, write_aside
+
+LAST = "checkpoints/checkpoint-00002-0000000.npz"
 
 
 def damaged(run, tmp_path, name, contents):
     """A copy of a run in which one file has other contents (None: it is missing)."""
     copy = tmp_path / "copy"
-    copy.mkdir()
-    for file in ("config.json", "history.csv", "checkpoint.npz"):
-        (copy / file).write_bytes((run / file).read_bytes())
+    shutil.copytree(run, copy)
     if contents is None:
         (copy / name).unlink()
     else:
@@ -31,7 +31,11 @@ def damaged(run, tmp_path, name, contents):
 
 def test_what_a_run_leaves(supervised_run):
     files = {path.name for path in supervised_run.iterdir()}
-    assert files == {".lock", "config.json", "history.csv", "checkpoint.npz", "train.log"}
+    assert files == {".lock", "config.json", "history.csv", "checkpoints", "train.log"}
+    assert [path.name for path in checkpoints(supervised_run)] == [
+        "checkpoint-00001-0000000.npz",
+        "checkpoint-00002-0000000.npz",
+    ]
     description = json.loads((supervised_run / "config.json").read_text())
     assert description["config"]["prior"] == "swiss_roll"
     assert description["config"]["seed"] == 0
@@ -53,7 +57,7 @@ def test_what_a_run_leaves(supervised_run):
 
 
 def test_checkpoint_holds_weights_and_states_without_a_pickle(supervised_run):
-    with np.load(supervised_run / "checkpoint.npz", allow_pickle=False) as arrays:
+    with np.load(supervised_run / LAST, allow_pickle=False) as arrays:
         names = set(arrays.files)
         assert all(np.issubdtype(arrays[name].dtype, np.number) for name in names)
         assert arrays["epoch"] == 2
@@ -126,12 +130,17 @@ def test_labels_mean_nothing_to_an_unsupervised_run(unsupervised_run):
         ("config.json", b"{", "config.json: cannot be read"),
         ("config.json", b"\xff\xfe", "config.json: cannot be read"),
         ("config.json", b"[]", "config.json: cannot be read"),
-        ("config.json", b'{"format": 1}', "'image_shape' is missing"),
+        ("config.json", b'{"format": 2}', "'image_shape' is missing"),
+        ("config.json", b"[" * 10**5, "config.json: cannot be read"),
+        ("config.json", b" " * (10**6 + 1), "config.json: it is larger than 1,000,000 bytes"),
+        ("config.json", b'{"format": 1, "version": "0.0"}', "format 1 of aae_mx 0.0; this is"),
         ("config.json", b'{"format": 9, "version": "7.1"}', "format 9 of aae_mx 7.1; this is"),
-        ("checkpoint.npz", None, "its first epoch did not finish"),
-        ("checkpoint.npz", b"", "checkpoint.npz: cannot be read"),
-        ("checkpoint.npz", b"PK" + bytes(50), "checkpoint.npz: cannot be read"),
+        (LAST, b"", "has 0 bytes, but the networks of config.json need"),
+        (LAST, b"PK" + bytes(500_000), "cannot be read .*; to go back to checkpoint-00001-0000000"),
+        (LAST, bytes(10**7), "is larger than a checkpoint of this run can be"),
         ("history.csv", b"epoch,seconds\n1,fast\n", "history.csv: cannot be read"),
+        ("history.csv", b"epoch,seconds\n1\n", "history.csv: cannot be read"),
+        ("history.csv", b"seconds\n1\n", "history.csv: cannot be read"),
     ],
 )
 def test_damaged_runs(supervised_run, tmp_path, name, contents, message):
@@ -150,45 +159,113 @@ def test_config_with_a_bad_value(supervised_run, tmp_path):
 
 def test_checkpoint_of_other_networks(supervised_run, tmp_path):
     text = (supervised_run / "config.json").read_text()
-    text = text.replace("32", "33")
+    copy = damaged(supervised_run, tmp_path, "config.json", text.replace("32", "31").encode())
+    with pytest.raises(InputError, match=r"announces .*\(32, 784\).*, expected .*\(31, 784\)"):
+        load(copy)
+
+
+def test_absurd_networks_are_not_made(supervised_run, tmp_path):
+    text = (supervised_run / "config.json").read_text().replace("32", "9" * 12)
     copy = damaged(supervised_run, tmp_path, "config.json", text.encode())
-    with pytest.raises(InputError, match=r"is float32 of shape \(32, 784\), expected .* \(33, 784"):
+    with pytest.raises(InputError, match="the networks of config.json need [0-9,]{15,}"):
         load(copy)
 
 
-def test_checkpoint_without_an_array(supervised_run, tmp_path):
-    copy = damaged(supervised_run, tmp_path, "history.csv", b"")
-    with zipfile.ZipFile(copy / "checkpoint.npz", "w") as file:
-        file.writestr("nothing.npy", b"")
-    with pytest.raises(InputError, match="an array is missing"):
-        load(copy)
-
-
-def test_pickles_are_refused(supervised_run, tmp_path):
-    copy = damaged(supervised_run, tmp_path, "history.csv", b"")
-    with np.load(supervised_run / "checkpoint.npz") as arrays:
+def rewritten(run, tmp_path, change, save=np.savez):
+    """A copy of a run whose last checkpoint has arrays changed by ``change``, but is whole."""
+    copy = damaged(run, tmp_path, "history.csv", b"")
+    with np.load(copy / LAST) as arrays:
         arrays = dict(arrays)
-    arrays["encoder/layers.0.weight"] = np.array([{"a": 1}], object)
-    np.savez(copy / "checkpoint.npz", **arrays)
-    with pytest.raises(InputError, match="allow_pickle=False"):
+    change(arrays)
+    save(copy / LAST, **arrays)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.pop("epoch"), "'epoch.npy' is missing"),
+        (lambda a: a.update(more=np.zeros(1)), "'more.npy' is not one of"),
+        (lambda a: a.update({"../../x": np.zeros(1)}), "'../../x.npy' is not one of"),
+        (lambda a: a["encoder/layers.0.weight"].__setitem__((0, 0), 7), "check sum is wrong"),
+        (lambda a: a.update(epoch=np.array(2, np.int16)), "announces {'descr': '<i2'"),
+        (
+            lambda a: a.update({"encoder/layers.0.weight": np.array([{"a": 1}], object)}),
+            r"announces {'descr': '\|O'",
+        ),
+    ],
+)
+def test_arrays_that_do_not_belong(supervised_run, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        load(rewritten(supervised_run, tmp_path, change))
+
+
+def test_compressed_checkpoints_are_refused(supervised_run, tmp_path):
+    """The only way to make a small file large; this project never writes them."""
+
+    copy = rewritten(supervised_run, tmp_path, lambda arrays: None, np.savez_compressed)
+    with pytest.raises(InputError, match="is compressed, which a checkpoint is not"):
         load(copy)
+
+
+@pytest.mark.parametrize("bit", [0, 3])
+def test_flipped_bits_are_noticed(supervised_run, tmp_path, bit):
+    """One bit in the middle of each of a hundred stretches: refused, or the same weights."""
+    whole = (supervised_run / LAST).read_bytes()
+    wanted = load(supervised_run).encode(np.zeros((1, 784)))
+    copy = damaged(supervised_run, tmp_path, "history.csv", b"")
+    refused = 0
+    for place in range(0, len(whole), len(whole) // 100):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << bit
+        (copy / LAST).write_bytes(flipped)
+        try:
+            np.testing.assert_array_equal(load(copy).encode(np.zeros((1, 784))), wanted)
+        except InputError as error:
+            assert "checkpoint-00002-0000000.npz" in str(error)
+            refused += 1
+    assert refused > 90
+
+
+@pytest.mark.parametrize("name", ["config.json", "checkpoints"])
+def test_links_out_of_the_run_are_not_followed(supervised_run, tmp_path, name):
+    copy = damaged(supervised_run, tmp_path, "history.csv", b"")
+    (copy / name).rename(tmp_path / name)
+    (copy / name).symlink_to(tmp_path / name)
+    with pytest.raises(InputError, match="is a link that leads out of the run"):
+        load(copy)
+
+
+def test_links_are_not_written_through(supervised_run, tmp_path):
+    copy = damaged(supervised_run, tmp_path, "history.csv", b"")
+    letter = tmp_path / "letter.txt"
+    for name in (".lock", "train.log", ".config.json.tmp"):
+        letter.write_text("mine")
+        (copy / name).unlink(missing_ok=True)
+        (copy / name).symlink_to(letter)
+        try:
+            aae_mx.resume(copy, epochs=3, quiet=True)
+        except (AAEError, OSError):
+            pass
+        assert letter.read_text() == "mine", name
+        (copy / name).unlink(missing_ok=True)
 
 
 def test_directory_in_use_is_refused(tmp_path):
     model = aae_mx.model.AAE(small_config(), (28, 28), "0123456789")
-    with Run.create(small_config(), tmp_path / "run", model):
+    with Run.create(model, "data", tmp_path / "run"):
         with pytest.raises(InputError, match="another process is training there"):
-            Run.create(small_config(), tmp_path / "run", model)
+            Run.create(model, "data", tmp_path / "run")
     # Released, but not empty: still not overwritten.
     with pytest.raises(InputError, match="not overwritten; choose another --out"):
-        Run.create(small_config(), tmp_path / "run", model)
+        Run.create(model, "data", tmp_path / "run")
 
 
 def test_foreign_directory_stays_untouched(tmp_path):
     (tmp_path / "letter.txt").write_text("mine")
     model = aae_mx.model.AAE(small_config(), (28, 28), "0123456789")
     with pytest.raises(InputError, match="not overwritten"):
-        Run.create(small_config(), tmp_path, model)
+        Run.create(model, "data", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
@@ -210,7 +287,7 @@ def test_default_names_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("gaussian_unsupervised", "gaussian_unsupervised-2", "gaussian_unsupervised-3"):
         model = aae_mx.model.AAE(small_config(), (28, 28), "0123456789")
-        with Run.create(small_config(), None, model) as run:
+        with Run.create(model, "data") as run:
             assert str(run.path) == f"runs/{name}"
 
 

@@ -362,7 +362,7 @@ def test_options_train(tmp_path, settings):
     [
         ("decoder", "layers.2.bias", "epoch 2, step 6: the reconstruction_loss is no longer"),
         # ReLU makes a NaN 0, so that this one never reaches a loss.
-        ("encoder", "layers.0.bias", "epoch 2: the encoder's layers.0.bias is no longer"),
+        ("encoder", "layers.0.bias", "epoch 2, step 6: the encoder's layers.0.bias is no longer"),
     ],
 )
 def test_diverging_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch, network, array, message):
