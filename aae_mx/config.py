@@ -60,12 +60,18 @@ class Config:
     epochs: int = _setting(None, "Passes over all training images.", at_least=1)
     batch_size: int = _setting(None, "Images per step.", at_least=1)
     reconstruction_rate: float = _setting(
-        None, "Adam's learning rate in the reconstruction phase.", above=0
+        None, "Adam's learning rate of the encoder in the reconstruction phase.", above=0
     )
+    decoder_rate: float = _setting(None, "Adam's learning rate of the decoder.", above=0)
     discriminator_rate: float = _setting(
         None, "Adam's learning rate in the discriminator phase.", above=0
     )
     generator_rate: float = _setting(None, "Adam's learning rate in the generator phase.", above=0)
+    discriminator_steps: int = _setting(
+        None,
+        "Discriminator steps per batch, each with prior samples of its own.",
+        at_least=1,
+    )
     decay: str = _setting(
         None, "Learning rates fall linearly to zero, or stay.", choices=("linear", "none")
     )
@@ -81,13 +87,20 @@ class Config:
         "The encoder's reconstruction and generator phases have an Adam each, or share one.",
         choices=("separate", "shared"),
     )
+    image_shift: int = _setting(
+        None,
+        "Training images are moved by up to so many pixels, each batch at random.",
+        at_least=0,
+    )
     image_noise: float = _setting(
-        None, "Standard deviation of the noise on the encoder's input in training.", at_least=0
+        None,
+        "Standard deviation of the noise on the encoder's input in the generator phase.",
+        at_least=0,
     )
     code_noise: float = _setting(
         None,
         "Standard deviation of the noise on the discriminator's inputs in training; it falls "
-        "linearly to zero.",
+        "to zero.",
         at_least=0,
     )
     beta1: float = _setting(0.1, "Adam's decay of the mean gradient.", at_least=0, below=1)
@@ -242,10 +255,13 @@ _REFERENCE = {
     "epochs": 20,
     "batch_size": 100,
     "reconstruction_rate": 2e-3,
+    "decoder_rate": 2e-3,
     "discriminator_rate": 4e-4,
     "generator_rate": 2e-3,
+    "discriminator_steps": 1,
     "decay": "none",
     "encoder_adam": "shared",
+    "image_shift": 0,
     "image_noise": 0.0,
     "code_noise": 0.0,
     "reduction": "mean",
@@ -253,17 +269,27 @@ _REFERENCE = {
 RECIPES = {
     "reference": (_REFERENCE, {**_REFERENCE, "discriminator_rate": 2e-3}),
     "default": (
-        {**_REFERENCE, "epochs": 12, "decay": "linear"},
         {
-            "epochs": 12,
+            **_REFERENCE,
+            "epochs": 16,
+            "reconstruction_rate": 3e-3,
+            "decoder_rate": 3e-3,
+            "discriminator_steps": 2,
+            "decay": "linear",
+        },
+        {
+            "epochs": 16,
             "batch_size": 200,
-            "reconstruction_rate": 3e-4,
+            "reconstruction_rate": 4e-4,
+            "decoder_rate": 2e-3,
             "discriminator_rate": 2e-3,
             "generator_rate": 2e-3,
+            "discriminator_steps": 2,
             "decay": "linear",
             "encoder_adam": "separate",
+            "image_shift": 1,
             "image_noise": 0.3,
-            "code_noise": 0.2,
+            "code_noise": 0.3,
             "reduction": "sum",
         },
     ),

@@ -42,17 +42,17 @@ NOISE_BANK = 3_000_000
 SUBSET_STREAM, EPOCH_STREAM = 1, 2
 
 
-def reconstruction_phase(model, optimizers, images, noisy_images, rate):
-    """Train encoder and decoder to give ``images`` (N, pixels) back from ``noisy_images``.
+def reconstruction_phase(model, optimizers, images, encoder_rate, decoder_rate):
+    """Train encoder and decoder to give ``images`` (N, pixels) back.
 
     Returns the codes (N, code_dim), detached, the loss and the mean L2 norm of x̂ − x.
     """
     with autograd.record():
-        codes = model.encoder(noisy_images)
+        codes = model.encoder(images)
         loss, l2 = model.reconstruction_loss(model.decoder(codes), images)
     loss.backward()
-    optimizers["encoder"].step(rate)
-    optimizers["decoder"].step(rate)
+    optimizers["encoder"].step(encoder_rate)
+    optimizers["decoder"].step(decoder_rate)
     return codes.detach(), loss, l2
 
 
@@ -151,10 +151,10 @@ class Batch(NamedTuple):
     """What a step works on: NDArrays of N rows, and how large a share of the training is left."""
 
     images: nd.NDArray  # (N, pixels) in 0–1
-    noisy_images: nd.NDArray  # the encoder's input
-    prior_codes: nd.NDArray  # (N, code_dim), with noise
-    code_noise: Optional[nd.NDArray]  # (N, code_dim), for the codes before the discriminator
-    generator_noise: Optional[nd.NDArray]  # the same, drawn anew for the generator phase
+    noisy_images: nd.NDArray  # the encoder's input in the generator phase
+    prior_codes: nd.NDArray  # (N, discriminator steps, code_dim), with noise
+    code_noise: Optional[nd.NDArray]  # the same, for the codes before the discriminator
+    generator_noise: Optional[nd.NDArray]  # (N, code_dim), for those of the generator phase
     condition: Optional[nd.NDArray]  # (N, n_conditions), one-hot
     left: float  # 1 at the first step, towards 0
 
@@ -175,13 +175,20 @@ def epoch_batches(model, images, labels, epoch):
         n = len(order)
     left = 1 - (epoch - 1 + np.arange(n) / n) / config.epochs
     shuffled = None if labels is None else labels[order]
-    prior_codes = draw_prior(config, shuffled, n, len(model.classes), rng)
+    prior_codes = [
+        draw_prior(config, shuffled, n, len(model.classes), rng)
+        for _ in range(config.discriminator_steps)
+    ]
+    prior_codes = np.stack(prior_codes, axis=1)
     code_noise = generator_noise = image_noise = condition = None
     if config.code_noise:
-        noise = rng.standard_normal((3, *prior_codes.shape), np.float32)
-        noise *= np.float32(config.code_noise) * left[:, None].astype(np.float32)
-        prior_codes += noise[0]
-        code_noise, generator_noise = nd.array(noise[1], ctx=ctx), nd.array(noise[2], ctx=ctx)
+        # Quadratically to zero: wide at first, to show the way, and long narrow, to be exact.
+        noise = rng.standard_normal((2, *prior_codes.shape), np.float32)
+        last = rng.standard_normal((n, config.code_dim), np.float32)
+        scale = np.float32(config.code_noise) * (left**2).astype(np.float32)[:, None]
+        prior_codes += scale[:, None] * noise[0]
+        code_noise = nd.array(scale[:, None] * noise[1], ctx=ctx)
+        generator_noise = nd.array(scale * last, ctx=ctx)
     if config.image_noise:
         # A bank of noise, from which each batch takes a stretch: drawing anew for each pixel
         # would take a tenth of the time of the step.
@@ -189,6 +196,8 @@ def epoch_batches(model, images, labels, epoch):
         noise = rng.standard_normal((rows, images.shape[1]), np.float32)
         image_noise = nd.array(np.float32(config.image_noise) * noise, ctx=ctx)
         offsets = rng.integers(rows - config.batch_size, size=n, endpoint=True)
+    if config.image_shift:
+        shifts = rng.integers(2 * config.image_shift, size=(n, 2), endpoint=True)
     if labels is not None:
         # n entries, or n + 1 of which the last says "unknown".
         one_hot = np.eye(model.discriminator.n_conditions, dtype=np.float32)
@@ -199,6 +208,8 @@ def epoch_batches(model, images, labels, epoch):
     for start in range(0, n, config.batch_size):
         rows = slice(start, min(start + config.batch_size, n))
         batch = noisy = nd.take(images, order[rows])
+        if config.image_shift:
+            batch = noisy = shifted(batch, model.image_shape, config.image_shift, shifts[start])
         if image_noise is not None:
             offset = int(offsets[start])
             noisy = batch + image_noise[offset : offset + len(batch)]
@@ -211,6 +222,21 @@ def epoch_batches(model, images, labels, epoch):
             None if condition is None else condition[rows],
             left[start],
         )
+
+
+def shifted(images, shape, margin, offset):
+    """Images (N, pixels) of ``shape`` moved by ``margin − offset`` pixels, black moving in.
+
+    ``offset``: down and right, each in 0 to 2 ``margin``.
+    """
+    (height, width), (down, right) = shape, map(int, offset)
+    framed = nd.pad(
+        images.reshape((-1, 1, height, width)),
+        mode="constant",
+        pad_width=(0, 0, 0, 0, margin, margin, margin, margin),
+    )
+    crop = framed[:, :, down : down + height, right : right + width]
+    return crop.reshape((len(images), -1))
 
 
 def labelled_per_batch(config):
@@ -248,18 +274,21 @@ def train_step(model, optimizers, batch):
     config = model.config
     scale = batch.left if config.decay == "linear" else 1.0
     codes, *reconstruction = reconstruction_phase(
-        model, optimizers, batch.images, batch.noisy_images, scale * config.reconstruction_rate
-    )
-    if batch.code_noise is not None:
-        codes = codes + batch.code_noise
-    discriminator = discriminator_phase(
         model,
         optimizers,
-        codes,
-        batch.prior_codes,
-        batch.condition,
-        scale * config.discriminator_rate,
+        batch.images,
+        scale * config.reconstruction_rate,
+        scale * config.decoder_rate,
     )
+    for turn in range(config.discriminator_steps):
+        discriminator = discriminator_phase(
+            model,
+            optimizers,
+            codes if batch.code_noise is None else codes + batch.code_noise[:, turn],
+            batch.prior_codes[:, turn],
+            batch.condition,
+            scale * config.discriminator_rate,
+        )
     generator = generator_phase(
         model,
         optimizers,

@@ -103,11 +103,9 @@ def prepare(labels):
     return {
         "model": model,
         "step": lambda: t.train_step(model, optimizers, next(stream)),
-        "reconstruction": lambda: t.reconstruction_phase(
-            model, still, batch.images, batch.noisy_images, rate
-        ),
+        "reconstruction": lambda: t.reconstruction_phase(model, still, batch.images, rate, rate),
         "discriminator": lambda: t.discriminator_phase(
-            model, still, codes, batch.prior_codes, batch.condition, rate
+            model, still, codes, batch.prior_codes[:, 0], batch.condition, rate
         ),
         "generator": lambda: t.generator_phase(
             model, still, batch.noisy_images, None, batch.condition, rate

@@ -77,6 +77,7 @@ def test_reference_is_the_original_code():
     supervised = Config(recipe="reference", prior="uniform", labels="all")
     for config, discriminator in ((unsupervised, 0.0004), (supervised, 0.002)):
         assert config.reconstruction_rate == config.generator_rate == 0.002
+        assert (config.decoder_rate, config.discriminator_steps) == (0.002, 1)
         assert config.discriminator_rate == discriminator
         assert (config.beta1, config.beta2, config.clip) == (0.1, 0.999, 5.0)
         assert (config.batch_size, config.epochs, config.init_std) == (100, 20, 0.01)
@@ -84,7 +85,7 @@ def test_reference_is_the_original_code():
         assert (config.code_dim, config.activation) == (2, "relu")
         assert (config.reconstruction, config.reduction) == ("squared_error", "mean")
         assert (config.encoder_adam, config.decay) == ("shared", "none")
-        assert (config.image_noise, config.code_noise) == (0, 0)
+        assert (config.image_shift, config.image_noise, config.code_noise) == (0, 0, 0)
 
 
 def test_settings_win_over_the_recipe():

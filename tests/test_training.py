@@ -48,7 +48,7 @@ def test_each_phase_changes_its_own_networks(encoder_adam):
     model, optimizers, images, prior_codes, condition = prepared(encoder_adam=encoder_adam)
     state = values(model)
 
-    codes, *_ = training.reconstruction_phase(model, optimizers, images, images, 0.01)
+    codes, *_ = training.reconstruction_phase(model, optimizers, images, 0.01, 0.01)
     state, before = values(model), state
     assert changed(before, state) == {"encoder", "decoder"}
 
@@ -141,7 +141,7 @@ def test_reconstruction_phase_reports_its_loss(reduction, factor, reconstruction
     model, optimizers, images, _, _ = prepared(reduction=reduction, reconstruction=reconstruction)
     x = images.asnumpy()
     decoded = model.reconstruct(x).reshape(x.shape).astype(float)
-    _, loss, l2 = training.reconstruction_phase(model, optimizers, images, images, 0.01)
+    _, loss, l2 = training.reconstruction_phase(model, optimizers, images, 0.01, 0.01)
     if reconstruction == "squared_error":
         expected = 0.5 * ((decoded - x) ** 2).sum(axis=1).mean()
     else:
@@ -156,7 +156,7 @@ def test_decoder_gradient_of_the_reference():
     model, optimizers, images, _, _ = prepared(reduction="mean")
     x = images.asnumpy()
     decoded = model.reconstruct(x).reshape(x.shape)
-    training.reconstruction_phase(model, optimizers, images, images, 0.01)
+    training.reconstruction_phase(model, optimizers, images, 0.01, 0.01)
     expected = ((decoded - x) / 20 * decoded * (1 - decoded)).mean(axis=0)
     bias = parameters(model.decoder)["layers.2.bias"].grad().asnumpy()
     np.testing.assert_allclose(bias, expected, rtol=1e-3, atol=1e-7)
@@ -226,7 +226,7 @@ def test_prior_samples_match_the_labels():
 
 def test_unknown_labels_are_the_last_entry(monkeypatch):
     """What the discriminator is given: one-hots of n + 1 entries, as many unknown as there are."""
-    config = small_config(prior="uniform", labels=50)
+    config = small_config(prior="uniform", labels=50, discriminator_steps=1)
     dataset = load_dataset(config)
     model = AAE(config, dataset.image_shape, dataset.classes)
     labels = training.training_labels(config, dataset)
@@ -262,6 +262,58 @@ def test_with_labelled_keeps_the_whole_pass():
     assert training.steps_per_epoch(small_config(batch_size=20), 101) == 6
 
 
+def test_shifted():
+    images = np.arange(1.0, 25).reshape(2, 3, 4)
+    flat = nd.array(images.reshape(2, 12))
+    for offset in [(1, 1), (0, 1), (2, 2), (1, 0)]:
+        moved = training.shifted(flat, (3, 4), 1, offset).asnumpy().reshape(2, 3, 4)
+        framed = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+        down, right = offset
+        np.testing.assert_array_equal(moved, framed[:, down : down + 3, right : right + 4])
+    np.testing.assert_array_equal(
+        training.shifted(flat, (3, 4), 1, (1, 1)).asnumpy(), flat.asnumpy()
+    )
+
+
+def test_images_are_moved_by_a_pixel_at_most():
+    config = small_config(image_shift=1, labels="all", prior="uniform", batch_size=5)
+    model = AAE(config, (5, 5), "01")
+    dots = np.zeros((300, 5, 5), np.float32)
+    dots[:, 2, 2] = 1
+    images = nd.array(dots.reshape(300, 25))
+    places = set()
+    for batch in training.epoch_batches(model, images, np.zeros(300, int), 1):
+        pixels = batch.images.asnumpy()
+        assert (pixels == pixels[0]).all() and pixels[0].sum() == 1
+        places.add(divmod(int(pixels[0].argmax()), 5))
+    assert places == {(row, column) for row in (1, 2, 3) for column in (1, 2, 3)}
+
+
+def test_each_discriminator_step_has_prior_samples_of_its_own():
+    config = small_config(discriminator_steps=3, prior="uniform", labels="all", code_noise=0.1)
+    model = AAE(config, (4, 5), "0123456789")
+    optimizers = training.build_optimizers(model)
+    images, labels = nd.random.uniform(shape=(50, 20)), np.arange(50) % 10
+    batch = next(training.epoch_batches(model, images, labels, 1))
+    assert batch.prior_codes.shape == batch.code_noise.shape == (50, 3, 2)
+    prior = batch.prior_codes.asnumpy()
+    assert (prior[:, 0] != prior[:, 1]).all() and (prior[:, 1] != prior[:, 2]).all()
+    training.train_step(model, optimizers, batch)
+    counts = {name: adam.steps for name, adam in optimizers.items()}
+    assert counts == {"encoder": 1, "decoder": 1, "discriminator": 3, "generator": 1}
+
+
+def test_code_noise_falls_quadratically_to_zero():
+    config = small_config(prior="uniform", labels="all", code_noise=0.5, epochs=2)
+    model = AAE(config, (4, 5), "0123456789")
+    images, labels = nd.zeros((4000, 20)), np.arange(4000) % 10
+    for epoch, first, last in ((1, 1, 0.5), (2, 0.5, 0)):
+        batches = list(training.epoch_batches(model, images, labels, epoch))
+        for batch, left in ((batches[0], first), (batches[-1], last)):
+            std = batch.generator_noise.asnumpy().std()
+            assert std == pytest.approx(0.5 * left**2, abs=0.04)
+
+
 # Whole trainings.
 
 
@@ -272,9 +324,9 @@ def test_every_image_is_seen_once_each_epoch(monkeypatch):
     seen = []
     phase = training.reconstruction_phase
 
-    def watched(model, optimizers, images, noisy_images, rate):
+    def watched(model, optimizers, images, *rates):
         seen.append(images.asnumpy())
-        return phase(model, optimizers, images, noisy_images, rate)
+        return phase(model, optimizers, images, *rates)
 
     monkeypatch.setattr(training, "reconstruction_phase", watched)
     images = np.stack([np.arange(130) / 130, np.zeros(130)], axis=1)
