@@ -100,7 +100,7 @@ class Config:
     code_noise: float = _setting(
         None,
         "Standard deviation of the noise on the discriminator's inputs in training; it falls "
-        "to zero.",
+        "linearly to zero.",
         at_least=0,
     )
     beta1: float = _setting(0.1, "Adam's decay of the mean gradient.", at_least=0, below=1)
@@ -281,15 +281,15 @@ RECIPES = {
             "epochs": 16,
             "batch_size": 200,
             "reconstruction_rate": 4e-4,
-            "decoder_rate": 2e-3,
+            "decoder_rate": 1.6e-3,
             "discriminator_rate": 2e-3,
             "generator_rate": 2e-3,
-            "discriminator_steps": 2,
+            "discriminator_steps": 3,
             "decay": "linear",
             "encoder_adam": "separate",
             "image_shift": 1,
             "image_noise": 0.3,
-            "code_noise": 0.3,
+            "code_noise": 0.2,
             "reduction": "sum",
         },
     ),

@@ -182,10 +182,9 @@ def epoch_batches(model, images, labels, epoch):
     prior_codes = np.stack(prior_codes, axis=1)
     code_noise = generator_noise = image_noise = condition = None
     if config.code_noise:
-        # Quadratically to zero: wide at first, to show the way, and long narrow, to be exact.
         noise = rng.standard_normal((2, *prior_codes.shape), np.float32)
         last = rng.standard_normal((n, config.code_dim), np.float32)
-        scale = np.float32(config.code_noise) * (left**2).astype(np.float32)[:, None]
+        scale = np.float32(config.code_noise) * left.astype(np.float32)[:, None]
         prior_codes += scale[:, None] * noise[0]
         code_noise = nd.array(scale[:, None] * noise[1], ctx=ctx)
         generator_noise = nd.array(scale * last, ctx=ctx)
