@@ -157,8 +157,9 @@ def _epochs_left(run, config):
 
 def _estimate(configs, epochs):
     """Seconds that so many epochs of each config will take, by a few steps of the first."""
+    from aae_mx.batches import images_per_epoch
     from aae_mx.data import load_dataset
-    from aae_mx.training import images_per_epoch, seconds_per_image
+    from aae_mx.training import seconds_per_image
 
     dataset = load_dataset(configs[0])
     images = sum(

@@ -17,13 +17,12 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from typing import NamedTuple, Optional
 
 import numpy as np
 
-from aae_mx import priors
-from aae_mx.backend import mx, release_threads
-from aae_mx.data import labelled_subset, load_dataset, to_unit
+from aae_mx.backend import mx
+from aae_mx.batches import epoch_batches, images_per_epoch, steps_per_epoch, training_labels
+from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
 from aae_mx.metrics import reconstruction_l2
 from aae_mx.model import AAE
@@ -36,10 +35,6 @@ autograd, nd = mx.autograd, mx.nd
 
 # Steps between two looks at the losses.
 LOG_EVERY = 50
-# Values in the bank of image noise.
-NOISE_BANK = 3_000_000
-# Random streams of a run, each seeded by (seed, stream, ...); 0 draws the weights.
-SUBSET_STREAM, EPOCH_STREAM = 1, 2
 
 
 def reconstruction_phase(model, optimizers, images, encoder_rate, decoder_rate):
@@ -112,160 +107,6 @@ def build_optimizers(model):
     }
     optimizers.setdefault("generator", optimizers["encoder"])
     return optimizers
-
-
-def training_labels(config, dataset):
-    """The labels that training may see, int64 of shape (N,): n_labels stands for "unknown".
-
-    None in the unsupervised formulation.
-    """
-    if config.formulation == "unsupervised":
-        return None
-    labels, n_labels = dataset.train_labels, len(dataset.classes)
-    if config.formulation == "supervised":
-        return labels
-    rng = np.random.default_rng([config.seed, SUBSET_STREAM])
-    return np.where(labelled_subset(labels, config.labels, n_labels, rng), labels, n_labels)
-
-
-def draw_prior(config, labels, n, n_labels, rng):
-    """Prior codes (n, code_dim) to set against n images, in the pieces of their labels.
-
-    For images without a label (n_labels in ``labels``, or no labels at all) the sample is
-    drawn from the whole prior.
-    """
-    if labels is not None:
-        labels = np.where(labels < n_labels, labels, rng.integers(n_labels, size=n))
-    codes, _ = priors.PRIORS[config.prior](
-        n,
-        rng,
-        code_dim=config.code_dim,
-        n_labels=n_labels,
-        labels=labels,
-        **config.prior_parameters,
-    )
-    return codes
-
-
-class Batch(NamedTuple):
-    """What a step works on: NDArrays of N rows, and how large a share of the training is left."""
-
-    images: nd.NDArray  # (N, pixels) in 0–1
-    noisy_images: nd.NDArray  # the encoder's input in the generator phase
-    prior_codes: nd.NDArray  # (N, discriminator steps, code_dim), with noise
-    code_noise: Optional[nd.NDArray]  # the same, for the codes before the discriminator
-    generator_noise: Optional[nd.NDArray]  # (N, code_dim), for those of the generator phase
-    condition: Optional[nd.NDArray]  # (N, n_conditions), one-hot
-    left: float  # 1 at the first step, towards 0
-
-
-def epoch_batches(model, images, labels, epoch):
-    """The batches of one pass over ``images``, an NDArray (N, pixels), in a new order.
-
-    ``labels`` as from ``training_labels``; semi-supervised, every batch also holds images drawn
-    from the labelled ones. Order, prior and noise are drawn from the seed and
-    the number of the epoch alone, all before the first step, so that no step waits for them.
-    """
-    config, ctx, n = model.config, model.ctx, len(images)
-    rng = np.random.default_rng([config.seed, EPOCH_STREAM, epoch])
-    order = rng.permutation(n)
-    if config.formulation == "semi_supervised":
-        known = np.flatnonzero(labels < len(model.classes))
-        order = with_labelled(order, known, config.batch_size, labelled_per_batch(config), rng)
-        n = len(order)
-    left = 1 - (epoch - 1 + np.arange(n) / n) / config.epochs
-    shuffled = None if labels is None else labels[order]
-    prior_codes = [
-        draw_prior(config, shuffled, n, len(model.classes), rng)
-        for _ in range(config.discriminator_steps)
-    ]
-    prior_codes = np.stack(prior_codes, axis=1)
-    code_noise = generator_noise = image_noise = condition = None
-    if config.code_noise:
-        noise = rng.standard_normal((2, *prior_codes.shape), np.float32)
-        last = rng.standard_normal((n, config.code_dim), np.float32)
-        scale = np.float32(config.code_noise) * left.astype(np.float32)[:, None]
-        prior_codes += scale[:, None] * noise[0]
-        code_noise = nd.array(scale[:, None] * noise[1], ctx=ctx)
-        generator_noise = nd.array(scale * last, ctx=ctx)
-    if config.image_noise:
-        # A bank of noise, from which each batch takes a stretch: drawing anew for each pixel
-        # would take a tenth of the time of the step.
-        rows = config.batch_size + NOISE_BANK // images.shape[1]
-        noise = rng.standard_normal((rows, images.shape[1]), np.float32)
-        image_noise = nd.array(np.float32(config.image_noise) * noise, ctx=ctx)
-        offsets = rng.integers(rows - config.batch_size, size=n, endpoint=True)
-    if config.image_shift:
-        shifts = rng.integers(2 * config.image_shift, size=(n, 2), endpoint=True)
-    if labels is not None:
-        # n entries, or n + 1 of which the last says "unknown".
-        one_hot = np.eye(model.discriminator.n_conditions, dtype=np.float32)
-        condition = nd.array(one_hot[shuffled], ctx=ctx)
-    prior_codes = nd.array(prior_codes, ctx=ctx)
-    order = nd.array(order, ctx=ctx, dtype=np.int32)
-    release_threads()
-    for start in range(0, n, config.batch_size):
-        rows = slice(start, min(start + config.batch_size, n))
-        batch = noisy = nd.take(images, order[rows])
-        if config.image_shift:
-            batch = noisy = shifted(batch, model.image_shape, config.image_shift, shifts[start])
-        if image_noise is not None:
-            offset = int(offsets[start])
-            noisy = batch + image_noise[offset : offset + len(batch)]
-        yield Batch(
-            batch,
-            noisy,
-            prior_codes[rows],
-            None if code_noise is None else code_noise[rows],
-            None if generator_noise is None else generator_noise[rows],
-            None if condition is None else condition[rows],
-            left[start],
-        )
-
-
-def shifted(images, shape, margin, offset):
-    """Images (N, pixels) of ``shape`` moved by ``margin − offset`` pixels, black moving in.
-
-    ``offset``: down and right, each in 0 to 2 ``margin``.
-    """
-    (height, width), (down, right) = shape, map(int, offset)
-    framed = nd.pad(
-        images.reshape((-1, 1, height, width)),
-        mode="constant",
-        pad_width=(0, 0, 0, 0, margin, margin, margin, margin),
-    )
-    crop = framed[:, :, down : down + height, right : right + width]
-    return crop.reshape((len(images), -1))
-
-
-def labelled_per_batch(config):
-    """How many images of a batch are drawn from the labelled ones: none unless semi-supervised."""
-    if config.formulation != "semi_supervised":
-        return 0
-    return min(round(config.labelled_share * config.batch_size), config.batch_size - 1)
-
-
-def with_labelled(order, known, batch_size, drawn, rng):
-    """Add ``drawn`` images, at random from ``known``, to the end of every batch of ``order``.
-
-    Few labels would be lost among the many images without one: of 1,000 in 60,000, a batch
-    of 200 would hold three. ``order`` itself still comes whole, so an epoch has more batches.
-    """
-    own = batch_size - drawn
-    parts = []
-    for start in range(0, len(order), own):
-        parts += [order[start : start + own], rng.choice(known, drawn)]
-    return np.concatenate(parts)
-
-
-def images_per_epoch(config, n):
-    """The number of images in the batches of an epoch of n: more than n if some come again."""
-    return n + steps_per_epoch(config, n) * labelled_per_batch(config)
-
-
-def steps_per_epoch(config, n):
-    """The number of batches that an epoch of n images has."""
-    return -(-n // (config.batch_size - labelled_per_batch(config)))
 
 
 def train_step(model, optimizers, batch):

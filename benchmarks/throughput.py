@@ -76,6 +76,7 @@ def prepare(labels):
     from aae_mx import Config
     from aae_mx import training as t
     from aae_mx.backend import mx
+    from aae_mx.batches import epoch_batches
     from aae_mx.model import AAE
 
     config = Config(
@@ -93,7 +94,7 @@ def prepare(labels):
         epoch = 0
         while True:
             epoch = epoch % config.epochs + 1
-            yield from t.epoch_batches(model, images, given, epoch)
+            yield from epoch_batches(model, images, given, epoch)
 
     stream = batches()
     batch = next(stream)
@@ -234,13 +235,13 @@ def surroundings():
 
     first_step = (
         "import time; start = time.time()\n"
-        "from aae_mx import Config, training\n"
+        "from aae_mx import Config, batches, training\n"
         "from aae_mx.data import load_dataset, to_unit\n"
         "from aae_mx.model import AAE\n"
         "config = Config(); dataset = load_dataset(config)\n"
         "model = AAE(config, dataset.image_shape, dataset.classes)\n"
         "images = training.nd.array(to_unit(dataset.train_images))\n"
-        "batch = next(training.epoch_batches(model, images, None, 1))\n"
+        "batch = next(batches.epoch_batches(model, images, None, 1))\n"
         "training.train_step(model, training.build_optimizers(model), batch).asnumpy()\n"
     )
     start = time.perf_counter()

@@ -11,7 +11,7 @@ import pytest
 from conftest import small_config, small_options
 
 import aae_mx
-from aae_mx import train, training
+from aae_mx import batches, train, training
 from aae_mx.errors import ConfigError, InputError, Interrupted
 from aae_mx.run import checkpoints, load, read_history
 
@@ -65,7 +65,7 @@ def test_stopped_and_resumed_is_unbroken(tmp_path, monkeypatch, settings):
             Interrupted, match="after epoch 0, step 3, and saved; go on with: python"
         ):
             aae_mx.fit(config, stopped, quiet=True)
-    steps = training.steps_per_epoch(config, 300)
+    steps = batches.steps_per_epoch(config, 300)
     for n in (2 * steps - 3, 4):
         with monkeypatch.context() as patch:
             stop_after(patch, n)

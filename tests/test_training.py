@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import small_config
 
-from aae_mx import Config, fit, load, training
+from aae_mx import Config, batches, fit, load, training
 from aae_mx.backend import mx
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError
@@ -200,23 +200,23 @@ def test_encoder_optimizers():
 
 def test_labels_of_the_formulations():
     dataset = load_dataset(small_config())
-    assert training.training_labels(small_config(), dataset) is None
-    supervised = training.training_labels(small_config(prior="uniform", labels="all"), dataset)
+    assert batches.training_labels(small_config(), dataset) is None
+    supervised = batches.training_labels(small_config(prior="uniform", labels="all"), dataset)
     np.testing.assert_array_equal(supervised, dataset.train_labels)
     config = small_config(prior="uniform", labels=50)
-    some = training.training_labels(config, dataset)
+    some = batches.training_labels(config, dataset)
     known = some < 10
     assert known.sum() == 50 and (some[~known] == 10).all()
     # They are those of the training images, five of each class.
     np.testing.assert_array_equal(some[known], dataset.train_labels[known])
     assert (np.bincount(some[known]) == 5).all()
-    np.testing.assert_array_equal(some, training.training_labels(config, dataset))
+    np.testing.assert_array_equal(some, batches.training_labels(config, dataset))
 
 
 def test_prior_samples_match_the_labels():
     config = small_config(prior="uniform", labels=50)
     labels = np.array([0] * 500 + [9] * 500 + [10] * 5000)
-    codes = training.draw_prior(config, labels, 6000, 10, np.random.default_rng(0))
+    codes = batches.draw_prior(config, labels, 6000, 10, np.random.default_rng(0))
     cell = np.floor(codes + 2).astype(int)
     piece = cell[:, 1] * 4 + cell[:, 0]
     assert (piece[:500] == 0).all() and (piece[500:1000] == 9).all()
@@ -229,7 +229,7 @@ def test_unknown_labels_are_the_last_entry(monkeypatch):
     config = small_config(prior="uniform", labels=50, discriminator_steps=1)
     dataset = load_dataset(config)
     model = AAE(config, dataset.image_shape, dataset.classes)
-    labels = training.training_labels(config, dataset)
+    labels = batches.training_labels(config, dataset)
     given = []
     phase = training.discriminator_phase
 
@@ -252,26 +252,26 @@ def test_unknown_labels_are_the_last_entry(monkeypatch):
 
 def test_with_labelled_keeps_the_whole_pass():
     order, known = np.arange(100), np.array([7, 70])
-    mixed = training.with_labelled(order, known, 20, 5, np.random.default_rng(0))
+    mixed = batches.with_labelled(order, known, 20, 5, np.random.default_rng(0))
     assert len(mixed) == 100 + 7 * 5
-    batches = [mixed[start : start + 20] for start in range(0, 135, 20)]
-    np.testing.assert_array_equal(np.concatenate([batch[:-5] for batch in batches]), order)
-    assert all(set(batch[-5:]) <= {7, 70} for batch in batches)
+    parts = [mixed[start : start + 20] for start in range(0, 135, 20)]
+    np.testing.assert_array_equal(np.concatenate([part[:-5] for part in parts]), order)
+    assert all(set(part[-5:]) <= {7, 70} for part in parts)
     config = small_config(prior="uniform", labels=50, batch_size=20)
-    assert training.steps_per_epoch(config, 100) == 7 == len(batches)
-    assert training.steps_per_epoch(small_config(batch_size=20), 101) == 6
+    assert batches.steps_per_epoch(config, 100) == 7 == len(parts)
+    assert batches.steps_per_epoch(small_config(batch_size=20), 101) == 6
 
 
 def test_shifted():
     images = np.arange(1.0, 25).reshape(2, 3, 4)
     flat = nd.array(images.reshape(2, 12))
     for offset in [(1, 1), (0, 1), (2, 2), (1, 0)]:
-        moved = training.shifted(flat, (3, 4), 1, offset).asnumpy().reshape(2, 3, 4)
+        moved = batches.shifted(flat, (3, 4), 1, offset).asnumpy().reshape(2, 3, 4)
         framed = np.pad(images, ((0, 0), (1, 1), (1, 1)))
         down, right = offset
         np.testing.assert_array_equal(moved, framed[:, down : down + 3, right : right + 4])
     np.testing.assert_array_equal(
-        training.shifted(flat, (3, 4), 1, (1, 1)).asnumpy(), flat.asnumpy()
+        batches.shifted(flat, (3, 4), 1, (1, 1)).asnumpy(), flat.asnumpy()
     )
 
 
@@ -282,7 +282,7 @@ def test_images_are_moved_by_a_pixel_at_most():
     dots[:, 2, 2] = 1
     images = nd.array(dots.reshape(300, 25))
     places = set()
-    for batch in training.epoch_batches(model, images, np.zeros(300, int), 1):
+    for batch in batches.epoch_batches(model, images, np.zeros(300, int), 1):
         pixels = batch.images.asnumpy()
         assert (pixels == pixels[0]).all() and pixels[0].sum() == 1
         places.add(divmod(int(pixels[0].argmax()), 5))
@@ -294,7 +294,7 @@ def test_each_discriminator_step_has_prior_samples_of_its_own():
     model = AAE(config, (4, 5), "0123456789")
     optimizers = training.build_optimizers(model)
     images, labels = nd.random.uniform(shape=(50, 20)), np.arange(50) % 10
-    batch = next(training.epoch_batches(model, images, labels, 1))
+    batch = next(batches.epoch_batches(model, images, labels, 1))
     assert batch.prior_codes.shape == batch.code_noise.shape == (50, 3, 2)
     prior = batch.prior_codes.asnumpy()
     assert (prior[:, 0] != prior[:, 1]).all() and (prior[:, 1] != prior[:, 2]).all()
@@ -304,12 +304,12 @@ def test_each_discriminator_step_has_prior_samples_of_its_own():
 
 
 def test_code_noise_falls_to_zero():
-    config = small_config(prior="uniform", labels="all", code_noise=0.5, epochs=2)
+    config = small_config(prior="uniform", labels="all", code_noise=0.5, epochs=2, batch_size=400)
     model = AAE(config, (4, 5), "0123456789")
     images, labels = nd.zeros((4000, 20)), np.arange(4000) % 10
     for epoch, first, last in ((1, 1, 0.5), (2, 0.5, 0)):
-        batches = list(training.epoch_batches(model, images, labels, epoch))
-        for batch, left in ((batches[0], first), (batches[-1], last)):
+        steps = list(batches.epoch_batches(model, images, labels, epoch))
+        for batch, left in ((steps[0], first), (steps[-1], last)):
             std = batch.generator_noise.asnumpy().std()
             assert std == pytest.approx(0.5 * left, abs=0.04)
 
