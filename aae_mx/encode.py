@@ -31,7 +31,8 @@ def main(run, out, split, seed, overwrite):
     out = writable_file(out, [".npz"], overwrite)
 
     from aae_mx.data import load_dataset, to_unit
-    from aae_mx.run import load, write_aside
+    from aae_mx.files import write_aside
+    from aae_mx.run import load
 
     model = load(run)
     dataset = load_dataset(model.config)

@@ -50,7 +50,8 @@ def main(runs, compare, out, n, seed, overwrite):
     if out not in (None, "-"):
         out = writable_file(out, [".json"], overwrite)
 
-    from aae_mx.run import load, read_history, write_aside
+    from aae_mx.files import write_aside
+    from aae_mx.run import load, read_history
 
     results = []
     for run in runs:

@@ -99,7 +99,8 @@ def draw_figures(configs, out, quiet=False):
 
     Raises InputError if a run there was trained with other settings.
     """
-    from aae_mx.run import CONFIG, load, write_aside
+    from aae_mx.files import write_aside
+    from aae_mx.run import CONFIG, load
     from aae_mx.training import fit, resume
 
     say = (lambda text: None) if quiet else click.echo
@@ -187,7 +188,8 @@ def _results(configs, out):
     """The metrics of every run beside the baseline's, as Markdown and CSV."""
     from aae_mx.data import load_dataset
     from aae_mx.evaluate import METRICS, evaluate, make_judge, show
-    from aae_mx.run import load, read_history, write_aside
+    from aae_mx.files import write_aside
+    from aae_mx.run import load, read_history
 
     dataset = load_dataset(configs[0])
     judge = make_judge(dataset)

@@ -90,7 +90,7 @@ def saved(path, width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, row
     """
     from matplotlib.figure import Figure
 
-    from aae_mx.run import write_aside
+    from aae_mx.files import write_aside
 
     figure = Figure(figsize=(width, height), layout="constrained")
     yield figure.subplots(rows, columns)

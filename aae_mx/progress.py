@@ -6,7 +6,7 @@ import time
 import click
 
 from aae_mx.errors import InputError
-from aae_mx.run import never_through_a_link
+from aae_mx.files import never_through_a_link
 
 
 class Progress:

@@ -15,17 +15,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import fcntl
 import hashlib
 import io
 import itertools
 import json
 import os
 import re
-import signal
-import threading
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Tuple
 
@@ -35,12 +31,13 @@ from aae_mx import __version__
 from aae_mx.backend import mx
 from aae_mx.config import Config
 from aae_mx.errors import ConfigError, InputError
+from aae_mx.files import LOCK, inside, lock, read_text, write_aside
 from aae_mx.model import AAE
 from aae_mx.networks import n_parameters, optimized_networks, parameters
 
 # Of config.json and the checkpoints; 2 brought the directory of checkpoints.
 FORMAT = 2
-CONFIG, HISTORY, CHECKPOINTS, LOCK = "config.json", "history.csv", "checkpoints", ".lock"
+CONFIG, HISTORY, CHECKPOINTS = "config.json", "history.csv", "checkpoints"
 # What each epoch's row of the history says of its training images.
 METRICS = (
     "reconstruction_loss",
@@ -228,7 +225,7 @@ def _load(path, changes):
     if files:
         # Before networks are made, of the size that a damaged config.json may ask for.
         weights = 4 * n_parameters(config, shape[0] * shape[1], len(classes))
-        size = _inside(path, files[-1]).stat().st_size
+        size = inside(path, files[-1]).stat().st_size
         if size < weights:
             raise InputError(
                 f"{files[-1]}: it has {size:,} bytes, but the networks of {CONFIG} need {weights:,}"
@@ -336,7 +333,7 @@ def read_description(path):
     """
     file = Path(path) / CONFIG
     try:
-        text = _read_text(Path(path), CONFIG, MAX_CONFIG_BYTES)
+        text = read_text(Path(path), CONFIG, MAX_CONFIG_BYTES)
         description = json.loads(text)
         if description["format"] != FORMAT:
             raise InputError(
@@ -375,7 +372,7 @@ def _read_rows(path):
     """The rows of a run's history, {column: text}; every text is a number."""
     file = Path(path) / HISTORY
     try:
-        text = _read_text(Path(path), HISTORY, MAX_HISTORY_BYTES)
+        text = read_text(Path(path), HISTORY, MAX_HISTORY_BYTES)
         rows = list(csv.DictReader(text.splitlines(), strict=True))
         for row in rows:
             if None in row or None in row.values():
@@ -388,89 +385,6 @@ def _read_rows(path):
         raise
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise InputError(f"{file}: cannot be read ({error})") from error
-
-
-def _read_text(path, name, limit):
-    """The text of the file ``name`` in the run ``path``, of at most ``limit`` bytes."""
-    with open(_inside(path, path / name), "rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise InputError(f"{path / name}: it is larger than {limit:,} bytes, which no run's is")
-    return content.decode("utf-8")
-
-
-def _inside(path, file):
-    """``file``, unless it is a link that leads out of the run's directory ``path``."""
-    real = file.resolve()
-    if path.resolve() not in real.parents:
-        raise InputError(f"{file}: it is a link that leads out of the run, to {real}")
-    return file
-
-
-def write_aside(path, write):
-    """Call ``write(file)`` on a binary file beside ``path``, then rename it to ``path``."""
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.tmp")
-    with _uninterrupted():
-        try:
-            # What an interrupted process left there, or a link, is not written through.
-            aside.unlink(missing_ok=True)
-            with open(aside, "xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-            _flush_directory(path.parent)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise InputError(f"{path}: cannot be written ({error})") from error
-
-
-def _flush_directory(path):
-    """Make a renaming in the directory last through a loss of power."""
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-@contextmanager
-def _uninterrupted():
-    """Put off Ctrl-C until the block has ended: zipfile turns it into an error of its own."""
-    if threading.current_thread() is not threading.main_thread():
-        # Signals reach the main thread only.
-        yield
-        return
-    caught = []
-    before = signal.signal(signal.SIGINT, lambda *signal_and_frame: caught.append(signal_and_frame))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if caught and callable(before):
-        before(*caught[0])
-
-
-def never_through_a_link(path, flags):
-    """An ``opener`` for files of a run, which may come from a stranger."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
-
-
-def lock(directory):
-    """An open file that holds the directory's lock; it ends with the process at the latest.
-
-    Raises InputError if another process holds it.
-    """
-    file = open(directory / LOCK, "a", opener=never_through_a_link)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise InputError(
-            f"{directory}: another process is training there; wait for it or choose another --out"
-        ) from error
-    return file
 
 
 def _free_name(path):

@@ -37,8 +37,9 @@ def main(run, number, out, label, seed, overwrite):
         raise ConfigError("out", out, f"{number} images do not fit on a sheet; write an .npz file")
 
     from aae_mx import plotting
+    from aae_mx.files import write_aside
     from aae_mx.plot import saved
-    from aae_mx.run import load, write_aside
+    from aae_mx.run import load
 
     model = load(run)
     if label is not None and label not in model.classes:

@@ -13,7 +13,8 @@ import aae_mx
 from aae_mx.backend import context
 from aae_mx.data import load_dataset
 from aae_mx.errors import AAEError, ConfigError, InputError
-from aae_mx.run import Run, checkpoints, load, read_history, write_aside
+from aae_mx.files import write_aside
+from aae_mx.run import Run, checkpoints, load, read_history
 
 LAST = "checkpoints/checkpoint-00002-0000000.npz"
 
