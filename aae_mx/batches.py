@@ -67,8 +67,9 @@ def epoch_batches(model, images, labels, epoch):
     """The batches of one pass over ``images``, an NDArray (N, pixels), in a new order.
 
     ``labels`` as from ``training_labels``; semi-supervised, every batch also holds images drawn
-    from the labelled ones. Order, prior and noise are drawn from the seed and
-    the number of the epoch alone, all before the first step, so that no step waits for them.
+    from the labelled ones. Order, prior, noise and shifts are drawn from the seed and the number
+    of the epoch alone, all before the first step, so that no step waits for them, and a run that
+    goes on draws the same.
     """
     config, ctx, n = model.config, model.ctx, len(images)
     rng = np.random.default_rng([config.seed, EPOCH_STREAM, epoch])

@@ -200,6 +200,7 @@ def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2):
     written, AAEError if the training diverges, and Interrupted, once the state is saved.
     """
     dataset = load_dataset(config)
+    # Refuses a number of labels that the data do not have, before anything is written.
     training_labels(config, dataset)
     model = AAE(config, dataset.image_shape, dataset.classes)
     with Run.create(model, dataset.fingerprint(), out, keep) as run:
