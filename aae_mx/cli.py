@@ -143,20 +143,22 @@ def option_seed(what):
     )
 
 
-def writable_file(path, suffixes, overwrite):
-    """Check ``path`` as a file to be written, before the work that would fill it.
+def writable_file(path, suffixes, overwrite, option="out"):
+    """Check ``path``, given as ``option``, as a file to be written, before the work that fills it.
 
     Raises ConfigError for another suffix, a directory that is not there and a file that is.
     """
     path = Path(path)
     if path.suffix not in suffixes:
-        raise ConfigError("out", path, f"expected a file that ends in {' or '.join(suffixes)}")
+        raise ConfigError(option, path, f"expected a file that ends in {' or '.join(suffixes)}")
     if not path.parent.is_dir():
-        raise ConfigError("out", path, f"the directory {path.parent} does not exist; make it first")
+        raise ConfigError(
+            option, path, f"the directory {path.parent} does not exist; make it first"
+        )
     if not os.access(path.parent, os.W_OK):
-        raise ConfigError("out", path, f"the directory {path.parent} cannot be written")
+        raise ConfigError(option, path, f"the directory {path.parent} cannot be written")
     if path.exists() and not overwrite:
-        raise ConfigError("out", path, "the file exists; add --overwrite or choose another")
+        raise ConfigError(option, path, "the file exists; add --overwrite or choose another")
     return path
 
 

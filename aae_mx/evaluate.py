@@ -48,10 +48,10 @@ def main(runs, compare, out, n, seed, overwrite):
     samples real images instead. Definitions and sources: aae_mx/metrics.py.
     """
     if out not in (None, "-"):
-        out = writable_file(out, [".json"], overwrite)
+        out = writable_file(out, [".json"], overwrite, "json")
 
     from aae_mx.files import write_aside
-    from aae_mx.run import load, read_history
+    from aae_mx.run import finished_epochs, load
 
     results = []
     for run in runs:
@@ -59,7 +59,7 @@ def main(runs, compare, out, n, seed, overwrite):
         result = {
             "run": str(run),
             "config": model.config.to_dict(),
-            "epoch": int(read_history(run)["epoch"][-1]),
+            "epoch": finished_epochs(run),
             "seed": seed,
             **evaluate(model, n, seed),
         }

@@ -140,7 +140,7 @@ def _shown(config):
 
 def _epochs_left(run, config):
     """How many epochs of the training of ``config`` the directory ``run`` still lacks."""
-    from aae_mx.run import CONFIG, checkpoints, read_description
+    from aae_mx.run import CONFIG, finished_epochs, read_description
 
     if not (run / CONFIG).exists():
         return config.epochs
@@ -152,8 +152,7 @@ def _epochs_left(run, config):
                 f"{run}: it was trained with {field.name}={has!r}, not {wanted!r}; choose another "
                 "--out, or remove it"
             )
-    done = [int(file.stem.split("-")[1]) for file in checkpoints(run)]
-    return config.epochs - max(done, default=0)
+    return config.epochs - finished_epochs(run)
 
 
 def _estimate(configs, epochs):

@@ -178,6 +178,12 @@ def checkpoints(path):
     return sorted(file for file in found if re.fullmatch(r"checkpoint-\d{5}-\d{7}", file.stem))
 
 
+def finished_epochs(path):
+    """How many epochs the last checkpoint of a run has behind it; 0 without one."""
+    files = checkpoints(path)
+    return int(files[-1].stem.split("-")[1]) if files else 0
+
+
 def load(path, ctx="cpu"):
     """The trained model of the run in the directory ``path``, an ``aae_mx.model.AAE``.
 
@@ -206,6 +212,9 @@ def load_state(path, changes, build_optimizers):
         for key in adam.means:
             adam.means[key][:] = mx.nd.array(arrays[f"adam/{name}/mean/{key}"], ctx=model.ctx)
             adam.squares[key][:] = mx.nd.array(arrays[f"adam/{name}/square/{key}"], ctx=model.ctx)
+    counts = [adam.steps for adam in optimizers.values()]
+    if min(int(arrays["epoch"]), int(arrays["step"]), *counts) < 0:
+        raise InputError(f"{checkpoints(path)[-1]}: it counts epochs or steps below 0")
     position = Position(
         int(arrays["epoch"]),
         int(arrays["step"]),

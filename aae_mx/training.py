@@ -229,6 +229,11 @@ def resume(path, quiet=False, checkpoint_every=1, keep=2, **changes):
         dataset = load_dataset(model.config)
         if dataset.fingerprint() != fingerprint:
             raise InputError(f"{path}: the data are no longer those that it was trained on")
+        steps = steps_per_epoch(model.config, len(dataset.train_images))
+        if position.step >= steps:
+            raise InputError(
+                f"{path}: its last checkpoint is at step {position.step} of epochs of {steps} steps"
+            )
         run.go_on(model, fingerprint, position.epoch)
         _train(run, model, optimizers, dataset, position, quiet, checkpoint_every)
     return model

@@ -133,6 +133,7 @@ def test_what_is_measured_is_the_model(tmp_path):
 
 def test_refusals(refused, supervised_run, tmp_path):
     assert "no run here" in refused(main, tmp_path, code=1)
-    assert "ends in .json" in refused(main, supervised_run, "--json", tmp_path / "x.csv", code=2)
+    message = refused(main, supervised_run, "--json", tmp_path / "x.csv", code=2)
+    assert message.startswith("Error: --json ") and "ends in .json" in message
     assert "--images" in refused(main, supervised_run, "--images", "1", code=2)
     assert "RUN" in refused(main, code=2)

@@ -13,7 +13,7 @@ from conftest import small_config, small_options
 import aae_mx
 from aae_mx import batches, train, training
 from aae_mx.errors import ConfigError, InputError, Interrupted
-from aae_mx.run import checkpoints, load, read_history
+from aae_mx.run import checkpoints, finished_epochs, load, read_history
 
 FORMULATIONS = [
     {"recipe": "reference"},
@@ -183,31 +183,25 @@ def test_killed_and_resumed_is_unbroken(tmp_path):
     rng = np.random.default_rng(0)
     kills = lost = 0
     while kills < KILLS:
-        if run.exists() and len(checkpoints(run)) and epochs == _done(run):
+        if run.exists() and len(checkpoints(run)) and epochs == finished_epochs(run):
             # It was over before all the kills: once more from the start.
             assert_same_run(tmp_path / "whole", run)
             run = tmp_path / f"run{kills}"
             options[-1] = run
         begun = (run / "config.json").exists()
-        before = _done(run)
+        before = finished_epochs(run)
         process = start(run, *(["--resume", run] if begun else options))
         # Past the start-up, from which nothing can be lost; then anywhere in the next epochs.
-        wait_for(lambda before=before, run=run: _done(run) > before, process)
+        wait_for(lambda before=before, run=run: finished_epochs(run) > before, process)
         time.sleep(rng.uniform(0, 0.2))
         process.kill()
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
-        lost += _done(run) < before
+        lost += finished_epochs(run) < before
     assert not lost
-    if _done(run) < epochs:
+    if finished_epochs(run) < epochs:
         aae_mx.resume(run, quiet=True)
     assert_same_run(tmp_path / "whole", run)
-
-
-def _done(run):
-    """The finished epochs of the last checkpoint."""
-    files = checkpoints(run)
-    return int(files[-1].stem.split("-")[1]) if files else 0
 
 
 # Disks that are full and files that go.

@@ -14,7 +14,7 @@ from aae_mx.backend import context
 from aae_mx.data import load_dataset
 from aae_mx.errors import AAEError, ConfigError, InputError
 from aae_mx.files import write_aside
-from aae_mx.run import Run, checkpoints, load, read_history
+from aae_mx.run import Run, _digest, checkpoints, load, read_history
 
 LAST = "checkpoints/checkpoint-00002-0000000.npz"
 
@@ -199,6 +199,29 @@ def rewritten(run, tmp_path, change, save=np.savez):
 def test_arrays_that_do_not_belong(supervised_run, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         load(rewritten(supervised_run, tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("epoch", -1, "it counts epochs or steps below 0"),
+        ("step", -1, "it counts epochs or steps below 0"),
+        ("adam/encoder/steps", -5, "it counts epochs or steps below 0"),
+        ("step", 6, "its last checkpoint is at step 6 of epochs of 6 steps"),
+        ("step", 10**12, "its last checkpoint is at step 1000000000000"),
+    ],
+)
+def test_positions_that_cannot_be(supervised_run, tmp_path, name, value, message):
+    """Whole files, with a check sum that fits, from somebody who wants to do harm."""
+
+    def change(arrays):
+        arrays[name] = np.array(value)
+        del arrays["sha256"]
+        arrays["sha256"] = _digest(arrays)
+
+    copy = rewritten(supervised_run, tmp_path, change)
+    with pytest.raises(InputError, match=message):
+        aae_mx.resume(copy, epochs=3, quiet=True)
 
 
 def test_compressed_checkpoints_are_refused(supervised_run, tmp_path):
