@@ -271,10 +271,8 @@ RECIPES = {
     "default": (
         {
             **_REFERENCE,
-            "epochs": 16,
-            "reconstruction_rate": 3e-3,
+            "epochs": 12,
             "decoder_rate": 3e-3,
-            "discriminator_steps": 2,
             "decay": "linear",
         },
         {
