@@ -2,7 +2,7 @@
 
     python examples/unsupervised.py
 
-About six minutes on two cores. Writes runs/example_unsupervised and two pictures in it.
+About four minutes on two cores. Writes runs/example_unsupervised and two pictures in it.
 """
 
 import aae_mx
