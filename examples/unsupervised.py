@@ -2,7 +2,7 @@
 
     python examples/unsupervised.py
 
-About four minutes on two cores. Writes runs/example_unsupervised and two pictures in it.
+Takes some minutes on two cores. Writes runs/example_unsupervised and two pictures in it.
 """
 
 import aae_mx
