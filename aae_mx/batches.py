@@ -36,11 +36,11 @@ def draw_prior(config, labels, n, n_labels, rng):
     """Prior codes (n, code_dim) to set against n images, in the pieces of their labels.
 
     For images without a label (n_labels in ``labels``, or no labels at all) the sample is
-    drawn from the whole prior.
+    drawn from the whole prior. Returns the pieces too, (n,); None for the Gaussian.
     """
     if labels is not None:
         labels = np.where(labels < n_labels, labels, rng.integers(n_labels, size=n))
-    codes, _ = priors.PRIORS[config.prior](
+    return priors.PRIORS[config.prior](
         n,
         rng,
         code_dim=config.code_dim,
@@ -48,7 +48,6 @@ def draw_prior(config, labels, n, n_labels, rng):
         labels=labels,
         **config.prior_parameters,
     )
-    return codes
 
 
 class Batch(NamedTuple):
@@ -60,6 +59,7 @@ class Batch(NamedTuple):
     code_noise: Optional[nd.NDArray]  # the same, for the codes before the discriminator
     generator_noise: Optional[nd.NDArray]  # (N, code_dim), for those of the generator phase
     condition: Optional[nd.NDArray]  # (N, n_conditions), one-hot
+    wrong: Optional[nd.NDArray]  # (N, discriminator steps, n_conditions), not the prior samples'
     left: float  # 1 at the first step, towards 0
 
 
@@ -80,12 +80,12 @@ def epoch_batches(model, images, labels, epoch):
         n = len(order)
     left = 1 - (epoch - 1 + np.arange(n) / n) / config.epochs
     shuffled = None if labels is None else labels[order]
-    prior_codes = [
-        draw_prior(config, shuffled, n, len(model.classes), rng)
-        for _ in range(config.discriminator_steps)
+    n_labels = len(model.classes)
+    drawn = [
+        draw_prior(config, shuffled, n, n_labels, rng) for _ in range(config.discriminator_steps)
     ]
-    prior_codes = np.stack(prior_codes, axis=1)
-    code_noise = generator_noise = image_noise = condition = None
+    prior_codes = np.stack([codes for codes, _ in drawn], axis=1)
+    code_noise = generator_noise = image_noise = condition = wrong = None
     if config.code_noise:
         noise = rng.standard_normal((2, *prior_codes.shape), np.float32)
         last = rng.standard_normal((n, config.code_dim), np.float32)
@@ -98,7 +98,7 @@ def epoch_batches(model, images, labels, epoch):
         # would take a tenth of the time of the step.
         rows = config.batch_size + NOISE_BANK // images.shape[1]
         noise = rng.standard_normal((rows, images.shape[1]), np.float32)
-        image_noise = nd.array(np.float32(config.image_noise) * noise, ctx=ctx)
+        image_noise = nd.array(noise, ctx=ctx)
         offsets = rng.integers(rows - config.batch_size, size=n, endpoint=True)
     if config.image_shift:
         shifts = rng.integers(2 * config.image_shift, size=(n, 2), endpoint=True)
@@ -106,6 +106,11 @@ def epoch_batches(model, images, labels, epoch):
         # n entries, or n + 1 of which the last says "unknown".
         one_hot = np.eye(model.discriminator.n_conditions, dtype=np.float32)
         condition = nd.array(one_hot[shuffled], ctx=ctx)
+        if config.wrong_label_weight and n_labels > 1:
+            # Any label but that of the piece, whether the image's label is known or not.
+            pieces = np.stack([pieces for _, pieces in drawn], axis=1)
+            others = rng.integers(1, n_labels, size=pieces.shape)
+            wrong = nd.array(one_hot[(pieces + others) % n_labels], ctx=ctx)
     prior_codes = nd.array(prior_codes, ctx=ctx)
     order = nd.array(order, ctx=ctx, dtype=np.int32)
     release_threads()
@@ -116,7 +121,8 @@ def epoch_batches(model, images, labels, epoch):
             batch = noisy = shifted(batch, model.image_shape, config.image_shift, shifts[start])
         if image_noise is not None:
             offset = int(offsets[start])
-            noisy = batch + image_noise[offset : offset + len(batch)]
+            scale = config.image_noise * left[start]
+            noisy = batch + scale * image_noise[offset : offset + len(batch)]
         yield Batch(
             batch,
             noisy,
@@ -124,6 +130,7 @@ def epoch_batches(model, images, labels, epoch):
             None if code_noise is None else code_noise[rows],
             None if generator_noise is None else generator_noise[rows],
             None if condition is None else condition[rows],
+            None if wrong is None else wrong[rows],
             left[start],
         )
 

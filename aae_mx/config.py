@@ -94,13 +94,26 @@ class Config:
     )
     image_noise: float = _setting(
         None,
-        "Standard deviation of the noise on the encoder's input in the generator phase.",
+        "Standard deviation of the noise on the encoder's input in the generator phase; it falls "
+        "linearly to zero.",
         at_least=0,
     )
     code_noise: float = _setting(
         None,
         "Standard deviation of the noise on the discriminator's inputs in training; it falls "
         "linearly to zero.",
+        at_least=0,
+    )
+    conditioning: str = _setting(
+        None,
+        "How labels reach the discriminator: as a one-hot beside z, or with the product of both "
+        "besides.",
+        choices=("concat", "bilinear"),
+    )
+    wrong_label_weight: float = _setting(
+        None,
+        "With labels: the weight, in the discriminator's loss, of refusing prior samples beside "
+        "the label of another piece.",
         at_least=0,
     )
     beta1: float = _setting(0.1, "Adam's decay of the mean gradient.", at_least=0, below=1)
@@ -261,6 +274,8 @@ _REFERENCE = {
     "discriminator_steps": 1,
     "decay": "none",
     "encoder_adam": "shared",
+    "conditioning": "concat",
+    "wrong_label_weight": 0.0,
     "image_shift": 0,
     "image_noise": 0.0,
     "code_noise": 0.0,
@@ -276,17 +291,19 @@ RECIPES = {
             "decay": "linear",
         },
         {
-            "epochs": 16,
-            "batch_size": 200,
+            "epochs": 20,
+            "batch_size": 100,
             "reconstruction_rate": 4e-4,
             "decoder_rate": 1.6e-3,
             "discriminator_rate": 2e-3,
             "generator_rate": 2e-3,
-            "discriminator_steps": 3,
+            "discriminator_steps": 2,
             "decay": "linear",
             "encoder_adam": "separate",
+            "conditioning": "bilinear",
+            "wrong_label_weight": 1.0,
             "image_shift": 1,
-            "image_noise": 0.3,
+            "image_noise": 0.15,
             "code_noise": 0.2,
             "reduction": "sum",
         },

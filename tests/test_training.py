@@ -216,9 +216,10 @@ def test_labels_of_the_formulations():
 def test_prior_samples_match_the_labels():
     config = small_config(prior="uniform", labels=50)
     labels = np.array([0] * 500 + [9] * 500 + [10] * 5000)
-    codes = batches.draw_prior(config, labels, 6000, 10, np.random.default_rng(0))
+    codes, pieces = batches.draw_prior(config, labels, 6000, 10, np.random.default_rng(0))
     cell = np.floor(codes + 2).astype(int)
     piece = cell[:, 1] * 4 + cell[:, 0]
+    np.testing.assert_array_equal(piece, pieces)
     assert (piece[:500] == 0).all() and (piece[500:1000] == 9).all()
     # The rest is drawn from the whole prior: 500 of each piece, give or take.
     assert np.abs(np.bincount(piece[1000:], minlength=10) - 500).max() < 6 * np.sqrt(500)
@@ -233,9 +234,9 @@ def test_unknown_labels_are_the_last_entry(monkeypatch):
     given = []
     phase = training.discriminator_phase
 
-    def watched(model, optimizers, codes, prior_codes, condition, rate):
+    def watched(model, optimizers, codes, prior_codes, condition, rate, wrong):
         given.append(condition.asnumpy())
-        return phase(model, optimizers, codes, prior_codes, condition, rate)
+        return phase(model, optimizers, codes, prior_codes, condition, rate, wrong)
 
     monkeypatch.setattr(training, "discriminator_phase", watched)
     images = nd.array(to_unit(dataset.train_images))
@@ -301,6 +302,58 @@ def test_each_discriminator_step_has_prior_samples_of_its_own():
     training.train_step(model, optimizers, batch)
     counts = {name: adam.steps for name, adam in optimizers.items()}
     assert counts == {"encoder": 1, "decoder": 1, "discriminator": 3, "generator": 1}
+
+
+@pytest.mark.parametrize("labels", ["all", 50])
+def test_wrong_labels_are_never_the_piece_of_the_prior_sample(labels):
+    config = small_config(
+        prior="uniform", labels=labels, wrong_label_weight=1, code_noise=0, discriminator_steps=2
+    )
+    dataset = load_dataset(config)
+    model = AAE(config, dataset.image_shape, dataset.classes)
+    labels = batches.training_labels(config, dataset)
+    images = nd.array(to_unit(dataset.train_images))
+    seen = 0
+    for batch in batches.epoch_batches(model, images, labels, 1):
+        cell = np.floor(batch.prior_codes.asnumpy() + 2).astype(int)
+        piece = cell[..., 1] * 4 + cell[..., 0]
+        wrong = batch.wrong.asnumpy()
+        assert (wrong.sum(axis=2) == 1).all() and not wrong[:, :, 10:].any()
+        assert (wrong.argmax(axis=2) != piece).all()
+        seen += len(np.unique(9 * piece + wrong.argmax(axis=2)))
+    assert seen > 90, "every other label turns up"
+
+
+def test_a_discriminator_that_is_shown_wrong_labels_refuses_them():
+    """The codes lie far from the prior: only wrong labels can teach it the pieces."""
+    answers = {}
+    for weight in (0.0, 1.0):
+        config = small_config(
+            prior="uniform", labels="all", wrong_label_weight=weight, init_std=0.1, code_noise=0
+        )
+        model = AAE(config, (4, 5), "0123456789")
+        optimizers = training.build_optimizers(model)
+        labels = np.arange(3000) % 10
+        images = nd.zeros((3000, 20))
+        for batch in batches.epoch_batches(model, images, labels, 1):
+            for turn in range(config.discriminator_steps):
+                training.discriminator_phase(
+                    model,
+                    optimizers,
+                    nd.full((len(batch.images), 2), 9),
+                    batch.prior_codes[:, turn],
+                    batch.condition,
+                    0.01,
+                    None if batch.wrong is None else batch.wrong[:, turn],
+                )
+        codes, pieces = model.sample_prior(1000, seed=1)
+        logits = [
+            model.discriminator(nd.array(codes), nd.array(np.eye(10)[(pieces + turn) % 10]))
+            for turn in (0, 5)
+        ]
+        answers[weight] = [(logit.asnumpy() > 0).mean() for logit in logits]
+    assert min(answers[0.0]) > 0.9, "without them, any label does"
+    assert answers[1.0][0] > 0.8 and answers[1.0][1] < 0.2
 
 
 def test_code_noise_falls_to_zero():
