@@ -5,8 +5,13 @@ import pytest
 from conftest import small_config
 
 from aae_mx import fit, metrics, priors
-from aae_mx.data import load_dataset
+from aae_mx.backend import mx
+from aae_mx.batches import training_labels
+from aae_mx.config import Config
+from aae_mx.data import load_dataset, to_unit
 from aae_mx.evaluate import METRICS, evaluate, main
+from aae_mx.model import AAE
+from aae_mx.training import build_optimizers, train_epoch
 
 NORMAL = np.random.default_rng(0).standard_normal
 
@@ -137,3 +142,30 @@ def test_refusals(refused, supervised_run, tmp_path):
     assert message.startswith("Error: --json ") and "ends in .json" in message
     assert "--images" in refused(main, supervised_run, "--images", "1", code=2)
     assert "RUN" in refused(main, code=2)
+
+
+def test_the_default_learns_better_than_the_original():
+    """A short training on a few images, to notice when the recipe no longer teaches as it did.
+
+    Four seeds had an agreement of 0.895 to 0.902; the original's recipe 0.851 and 0.872. The
+    bound lies as far below the four as two of their ranges, and above the original's.
+    """
+    config = Config(
+        prior="gaussian_mixture",
+        labels="all",
+        limit=5000,
+        epochs=8,
+        batch_size=50,
+        hidden=(256, 256),
+        discriminator_hidden=(100, 100),
+    )
+    dataset = load_dataset(config)
+    model = AAE(config, dataset.image_shape, dataset.classes)
+    optimizers = build_optimizers(model)
+    images, labels = mx.nd.array(to_unit(dataset.train_images)), training_labels(config, dataset)
+    for epoch in range(1, config.epochs + 1):
+        train_epoch(model, optimizers, images, labels, epoch, lambda step, means: None)
+    codes = model.encode(dataset.test_images[:2000])
+    prior, pieces = model.sample_prior(20_000, seed=1)
+    agreement = metrics.label_agreement(codes, dataset.test_labels[:2000], prior, pieces)
+    assert agreement > 0.88
