@@ -7,6 +7,8 @@ from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "aae_mx/__init__.py").read_text("utf-8"))
+# MXNet's exporter uses a module that onnx 1.17 dropped.
+ONNX = ["onnx>=1.15,<1.17", "onnxruntime>=1.17"]
 
 setup(
     name="aae_mx",
@@ -40,7 +42,11 @@ setup(
         "setuptools; python_version>='3.12'",
     ],
     extras_require={
-        "dev": ["pytest>=7", "hypothesis", "ruff", "nbclient", "nbformat", "ipykernel"],
+        "dev": [
+            *("pytest>=7", "hypothesis", "ruff", "nbclient", "nbformat", "ipykernel"),
+            *(*ONNX, "playwright>=1.40"),
+        ],
+        "onnx": ONNX,
         "bench": ["torch>=2"],
     },
     entry_points={"console_scripts": ["aae-mx = aae_mx.__main__:main"]},
