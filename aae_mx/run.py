@@ -4,6 +4,7 @@
     history.csv      one row per epoch
     checkpoints/     the last few: weights, optimizer states and how far the training was
     train.log        what was shown while it trained
+    snapshots/       held-out codes after each epoch, if they were asked for
     figures/         made by ``plot``
 
 Nothing here is ever unpickled, and nothing is believed: what a file announces is compared with
@@ -38,6 +39,9 @@ from aae_mx.networks import n_parameters, optimized_networks, parameters
 # Of config.json and the checkpoints; 2 brought the directory of checkpoints.
 FORMAT = 2
 CONFIG, HISTORY, CHECKPOINTS = "config.json", "history.csv", "checkpoints"
+# That the directory is there says that snapshots are kept, also when a run goes on. It is no
+# setting, as it changes nothing of what is trained.
+SNAPSHOTS = "snapshots"
 # What each epoch's row of the history says of its training images.
 METRICS = (
     "reconstruction_loss",
@@ -79,11 +83,11 @@ class Run:
         self._lock.close()
 
     @classmethod
-    def create(cls, model, fingerprint, out=None, keep=2):
+    def create(cls, model, fingerprint, out=None, keep=2, snapshots=False):
         """A new run in the directory ``out``, or one named after the config under runs/.
 
-        ``fingerprint``: of the data, see ``Dataset.fingerprint``. Raises InputError if ``out``
-        exists and is not empty, or cannot be written.
+        ``fingerprint``: of the data, see ``Dataset.fingerprint``. ``snapshots``: whether it keeps
+        them. Raises InputError if ``out`` exists and is not empty, or cannot be written.
         """
         path = _free_name(Path("runs") / model.config.name) if out is None else Path(out)
         taken = InputError(f"{path}: it is not empty and is not overwritten; choose another --out")
@@ -98,6 +102,8 @@ class Run:
                 run._lock.close()
                 raise taken
             (path / CHECKPOINTS).mkdir()
+            if snapshots:
+                (path / SNAPSHOTS).mkdir()
         except OSError as error:
             raise InputError(f"{path}: cannot be made a run's directory ({error})") from error
         run._describe(model, fingerprint)
@@ -119,9 +125,12 @@ class Run:
         return run
 
     def go_on(self, model, fingerprint, epoch):
-        """Drop what the history has after ``epoch``; the settings may have changed."""
+        """Drop history and snapshots after ``epoch``; the settings may have changed."""
         rows = _read_rows(self.path) if epoch else []
         self.rows = [row for row in rows if float(row["epoch"]) <= epoch]
+        for number, file in snapshots(self.path).items():
+            if number > epoch:
+                file.unlink(missing_ok=True)
         self._describe(model, fingerprint)
 
     def _describe(self, model, fingerprint):
@@ -143,6 +152,13 @@ class Run:
         write_aside(
             self.path / HISTORY, lambda file: file.write(("\n".join(lines) + "\n").encode())
         )
+
+    def keep_snapshot(self, epoch, codes):
+        """Keep the held-out codes (N, code_dim) after ``epoch``, if the run keeps snapshots."""
+        directory = self.path / SNAPSHOTS
+        if directory.exists():
+            name = f"epoch-{epoch:05}.npy"
+            write_aside(inside(self.path, directory) / name, lambda file: np.save(file, codes))
 
     def save(self, position, model, optimizers):
         """Write a checkpoint of the state at ``position``, and remove those before the last."""
@@ -176,6 +192,46 @@ def checkpoints(path):
     """The checkpoints of the run in the directory ``path``, oldest first."""
     found = Path(path, CHECKPOINTS).glob("checkpoint-*.npz")
     return sorted(file for file in found if re.fullmatch(r"checkpoint-\d{5}-\d{7}", file.stem))
+
+
+def snapshots(path):
+    """The snapshots of the run in the directory ``path``, {epoch: file} in order of epochs."""
+    directory = Path(path, SNAPSHOTS)
+    if not directory.exists():
+        return {}
+    found = sorted(inside(Path(path), directory).glob("epoch-*.npy"))
+    return {int(file.stem[6:]): file for file in found if re.fullmatch(r"epoch-\d{5}", file.stem)}
+
+
+def read_snapshots(path, n, code_dim):
+    """The held-out codes after each epoch, {epoch: float32 (n, code_dim)}; 0 is before the first.
+
+    Raises InputError if the run kept none, and for files that hold anything else.
+    """
+    files = snapshots(path)
+    if not files:
+        raise InputError(
+            f"{path}: it has no snapshots; train with --snapshots to keep the codes of each epoch"
+        )
+    return {epoch: _read_snapshot(Path(path), file, n, code_dim) for epoch, file in files.items()}
+
+
+def _read_snapshot(path, file, n, code_dim):
+    size = _n_bytes("<f4", (n, code_dim))
+    try:
+        with open(inside(path, file), "rb") as stream:
+            _check_header(stream, "<f4", (n, code_dim))
+            values = stream.read(size + 1)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+    if len(values) != size:
+        raise InputError(f"{file}: it has not the {size:,} bytes of its codes")
+    codes = np.frombuffer(values, "<f4").reshape(n, code_dim)
+    if not np.isfinite(codes).all():
+        raise InputError(f"{file}: its codes are not all finite")
+    return codes
 
 
 def finished_epochs(path):

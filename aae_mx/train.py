@@ -43,9 +43,15 @@ CHANGEABLE = ("epochs", "ctx")
     show_default=True,
     help="How many of the last checkpoints stay.",
 )
+@click.option(
+    "--snapshots",
+    is_flag=True,
+    help="Keep the held-out codes of each epoch, for plot --animate. A run that goes on keeps "
+    "what it began with.",
+)
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def main(out, resume, checkpoint_every, keep, figures, quiet, **settings):
+def main(out, resume, checkpoint_every, keep, snapshots, figures, quiet, **settings):
     """Train an adversarial autoencoder on MNIST, or on images of your own.
 
     The run's directory gets the settings (config.json), one row per epoch (history.csv), the
@@ -55,14 +61,14 @@ def main(out, resume, checkpoint_every, keep, figures, quiet, **settings):
     if resume is None:
         config = Config(**settings)
     else:
-        changes = _changes(resume, out, settings)
+        changes = _changes(resume, out, snapshots, settings)
 
     from aae_mx import training
     from aae_mx.plot import plot_run
 
     how = {"quiet": quiet, "checkpoint_every": checkpoint_every, "keep": keep}
     if resume is None:
-        model = training.fit(config, out, **how)
+        model = training.fit(config, out, snapshots=snapshots, **how)
     else:
         model = training.resume(resume, **changes, **how)
     if figures:
@@ -71,13 +77,17 @@ def main(out, resume, checkpoint_every, keep, figures, quiet, **settings):
             click.echo(f"figures: {directory}")
 
 
-def _changes(run, out, settings):
+def _changes(run, out, snapshots, settings):
     """What the options given beside --resume change; ConfigError for what cannot change."""
-    from aae_mx.run import read_description
+    from aae_mx.run import SNAPSHOTS, read_description
 
     if out is not None:
         raise ConfigError("out", out, f"a run that goes on stays where it is, in {run}")
     there = read_description(run)["config"]
+    if snapshots and not (run / SNAPSHOTS).is_dir():
+        raise click.UsageError(
+            f"--snapshots: {run} was begun without, so those of its first epochs would be missing."
+        )
     source = click.get_current_context().get_parameter_source
     changes = {}
     for field in dataclasses.fields(Config):

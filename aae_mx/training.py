@@ -200,20 +200,21 @@ def check_finite(model, means, when):
         )
 
 
-def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2):
+def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=False):
     """Train the model of a Config and leave it, with its history, in the directory ``out``.
 
     By default the directory is named after the run, under ``runs/``. A checkpoint is written
     every ``checkpoint_every`` epochs, at the end and on Ctrl-C or SIGTERM; the last ``keep``
-    stay. Returns the trained ``aae_mx.model.AAE``; its ``run`` names the directory. Raises
-    ConfigError and InputError for settings and data that cannot be used, before anything is
-    written, AAEError if the training diverges, and Interrupted, once the state is saved.
+    stay. ``snapshots``: keep the held-out codes before the first and after each epoch. Returns
+    the trained ``aae_mx.model.AAE``; its ``run`` names the directory. Raises ConfigError and
+    InputError for settings and data that cannot be used, before anything is written, AAEError
+    if the training diverges, and Interrupted, once the state is saved.
     """
     dataset = load_dataset(config)
     # Refuses a number of labels that the data do not have, before anything is written.
     training_labels(config, dataset)
     model = AAE(config, dataset.image_shape, dataset.classes)
-    with Run.create(model, dataset.fingerprint(), out, keep) as run:
+    with Run.create(model, dataset.fingerprint(), out, keep, snapshots) as run:
         model.run = run.path
         optimizers = build_optimizers(model)
         _train(run, model, optimizers, dataset, Position(), quiet, checkpoint_every)
@@ -264,6 +265,8 @@ def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
             f"images, {config.epochs} epochs of {steps} steps"
             + (f", from epoch {position.epoch}, step {position.step} on" * (position != Position()))
         )
+        if (position.epoch, position.step) == (0, 0):
+            run.keep_snapshot(0, model.encode(test_images))
         for epoch in range(position.epoch + 1, config.epochs + 1):
             start = time.monotonic() - position.seconds
             step, sums = train_epoch(
@@ -281,7 +284,8 @@ def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
                 run.save(position, model, optimizers)
             else:
                 seen = images_per_epoch(config, len(images))
-                reconstructed = model.reconstruct(test_images).reshape(test_images.shape)
+                codes = model.encode(test_images)
+                reconstructed = model.decode(codes).reshape(test_images.shape)
                 row = {
                     "epoch": epoch,
                     **{name: total / seen for name, total in zip(METRICS, sums)},
@@ -289,8 +293,9 @@ def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
                     "seconds": time.monotonic() - start,
                 }
                 position = Position(epoch)
-                # The row first: if this ends in between, it is dropped and made again.
+                # These first: if this ends in between, they are dropped and made again.
                 run.add(row)
+                run.keep_snapshot(epoch, codes)
                 if epoch % checkpoint_every == 0 or epoch == config.epochs or stop:
                     run.save(position, model, optimizers)
                 progress.epoch(row)
