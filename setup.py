@@ -18,7 +18,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=["aae_mx"],
-    package_data={"aae_mx": ["mnist/*.gz", "mnist/README.md"]},
+    package_data={"aae_mx": ["mnist/*.gz", "mnist/README.md", "explore.html"]},
     # Optional: without a C compiler, MXNet's own, slower operator is used. It is no Python
     # module, but is loaded with ctypes by optimizer.py.
     ext_modules=[

@@ -1,0 +1,249 @@
+"""``python -m aae_mx.explore``: the plane of codes as one HTML file to walk around in.
+
+The page (explore.html) holds all that it shows. It decodes with the weights where the decoder is
+a plain multi-layer perceptron, and otherwise blends images that were decoded beforehand.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from aae_mx import plotting
+from aae_mx.cli import command, option_overwrite, option_run, option_seed, writable_file
+from aae_mx.errors import ConfigError
+
+TEMPLATE = Path(__file__).parent / "explore.html"
+N_PRIOR = 4000
+# Pixel values of all held-out images together, so that the file stays small; those of the
+# reconstructions, which only a page with a grid holds, count too. 10,000 of MNIST are 7.84 million.
+MAX_VALUES = 8_000_000
+# Of a decoder that is embedded: more would be a large file that decodes slowly.
+MAX_WEIGHTS = 4_000_000
+# By how much a pixel that the page decodes may differ from the model's.
+TOLERANCE = 2 / 255
+# Steps of the grid along each side, unless told, and the side of its sheet in pixels.
+GRID, MAX_SHEET = 41, 4096
+
+
+@command(name="explore", epilog="Example: python -m aae_mx.explore runs/swiss_roll_supervised")
+@option_run()
+@click.option("--out", metavar="FILE.html", help="Where to write it. [default: RUN/explore.html]")
+@click.option(
+    "--grid",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Embed N x N decoded images instead of the decoder's weights: the page then blends them. "
+    "[default: for decoders that are no plain multi-layer perceptrons, or too large]",
+)
+@option_seed("Decides the prior samples.")
+@option_overwrite()
+def main(run, out, grid, seed, overwrite):
+    """Write one HTML file in which the plane of codes can be explored, without a network.
+
+    It shows the codes of the held-out images by label before the prior, and decodes the code
+    under the pointer. A click on a point shows the image and its reconstruction; dragging from
+    one to another plays the interpolation.
+    """
+    if out is not None:
+        out = writable_file(out, [".html"], overwrite)
+
+    from aae_mx.data import load_dataset
+    from aae_mx.files import write_aside
+    from aae_mx.run import load
+
+    model = load(run)
+    if out is None:
+        out = writable_file(run / "explore.html", [".html"], overwrite)
+    data = page_data(model, load_dataset(model.config), grid, seed)
+    content = page(data).encode()
+    write_aside(out, lambda file: file.write(content))
+    click.echo(f"{out}: {len(content) / 1e6:.1f} MB. {data['how']}")
+
+
+def page(data):
+    """The HTML of ``page_data``. It allows itself no network and no script but its own."""
+    text = TEMPLATE.read_text("utf-8")
+    for name, tag in (("@SCRIPT@", "script"), ("@STYLE@", "style")):
+        inside = text.split(f"<{tag}>")[1].split(f"</{tag}>")[0]
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        text = text.replace(name, f"sha256-{digest}")
+    # What comes from the run cannot end the element that it stands in.
+    embedded = json.dumps(data)
+    for character in "<>&":
+        embedded = embedded.replace(character, f"\\u{ord(character):04x}")
+    return text.replace("@DATA@", embedded)
+
+
+def page_data(model, dataset, grid=None, seed=0):
+    """What the page shows of a trained model: a dictionary for JSON.
+
+    Arrays are base64 of little-endian numbers, images are sheets as PNG in data URLs. ``grid``:
+    the steps of a grid of decoded images, to have one in any case. Raises ConfigError if its
+    sheet would be too large.
+    """
+    config = model.config
+    decoder = why = differs = None
+    if grid is None:
+        decoder, differs, why = _decoder(model, dataset.test_images[:1000])
+    if decoder is None:
+        grid = _grid_steps(model, grid)
+    stored = int(np.prod(model.image_shape)) * (2 if grid else 1)
+    images = dataset.test_images[: max(1, MAX_VALUES // stored)]
+    labels = dataset.test_labels[: len(images)]
+    codes = model.encode(images)
+    points, fitted = plotting.project(codes)
+    prior, _ = plotting.project(model.sample_prior(N_PRIOR, seed=seed)[0], fitted)
+    limit = plotting.shared_limit(points, prior)
+
+    how = [f"{len(images):,} of {len(dataset.test_images):,} held-out images."]
+    if decoder:
+        how.append(
+            f"The page decodes with the decoder's weights in {'half' * (decoder['bytes'] == 2)}"
+            f"{'single' * (decoder['bytes'] == 4)} precision; its pixels differ from the model's "
+            f"by at most {255 * differs:.1f}/255."
+        )
+    else:
+        how.append(
+            f"The page does not run the decoder{why or ''}: it blends the nearest four of {grid} × "
+            f"{grid} images decoded beforehand, so what it shows between them is an approximation. "
+            "Reconstructions are the model's."
+        )
+    if fitted is not None:
+        share = fitted.explained_variance_ratio_.sum()
+        how.append(
+            f"Codes have {config.code_dim} dimensions: the plane is that of their first two "
+            f"principal components ({share:.0%} of the variance), the rest at their mean; a "
+            "reconstruction is that of the whole code."
+        )
+    data = {
+        "title": f"{config.prior}, {config.formulation}".replace("_", " "),
+        "about": f"Points: q(z), the codes of held-out images by label. Grey: the prior p(z), "
+        f"{N_PRIOR:,} samples.",
+        "how": " ".join(how),
+        "image_shape": list(model.image_shape),
+        "classes": list(model.classes),
+        "limit": limit,
+        "prior": _base64(prior, "<f4"),
+        "points": _base64(points, "<f4"),
+        "labels": _base64(labels, "<u2"),
+        "codes": None if fitted is None else _base64(codes, "<f4"),
+        "plane": None
+        if fitted is None
+        else {"mean": fitted.mean_.tolist(), "axes": fitted.components_.tolist()},
+        "images": _sheet(images),
+        "decoder": decoder,
+        "grid": None,
+    }
+    if grid:
+        data["grid"] = {
+            "steps": grid,
+            "images": _sheet(_bytes(model.decode(plotting.plane_codes(fitted, limit, grid))), grid),
+            "reconstructions": _sheet(_bytes(model.decode(codes))),
+        }
+    return data
+
+
+def _decoder(model, images):
+    """The decoder for the page, by how much its pixels differ at most, or why there is none.
+
+    In half precision, or in single where that is not enough, measured on the codes of ``images``.
+    """
+    dense = _dense_layers(model.decoder)
+    if dense is None:
+        return None, None, ", which is no plain multi-layer perceptron"
+    # Input by input, see the page.
+    weights = [layer.weight.data().asnumpy().T for layer in dense]
+    biases = [layer.bias.data().asnumpy() for layer in dense]
+    if sum(array.size for array in weights) > MAX_WEIGHTS:
+        return None, None, ", which has too many weights"
+    codes = model.encode(images)
+    wanted = model.decode(codes).reshape(len(codes), -1)
+    for dtype in ("<f2", "<f4"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            rounded = [array.astype(dtype) for array in weights]
+            pixels = _forward(rounded, biases, model.config.activation, codes)
+        differs = np.abs(pixels - wanted).max()
+        if differs <= TOLERANCE:
+            layers = [
+                {
+                    "outputs": array.shape[1],
+                    "weights": _base64(array, dtype),
+                    "biases": _base64(bias, "<f4"),
+                }
+                for array, bias in zip(rounded, biases)
+            ]
+            decoder = {
+                "layers": layers,
+                "activation": model.config.activation,
+                "bytes": np.dtype(dtype).itemsize,
+            }
+            return decoder, differs, None
+    return None, None, ", which needs more than single precision"
+
+
+def _dense_layers(decoder):
+    """The dense layers that a decoder consists of, or None if it has others."""
+    from aae_mx.backend import mx
+
+    layers = list(getattr(decoder, "layers", []))
+    plain = layers and all(type(layer) is mx.gluon.nn.Dense for layer in layers)
+    return layers if plain and list(decoder._children.values()) == [decoder.layers] else None
+
+
+# The activations of networks.mlp, as the page computes them.
+ACTIVATIONS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "softrelu": lambda x: np.logaddexp(x, 0),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+}
+
+
+def _forward(weights, biases, activation, codes):
+    """Pixels in 0–1 of codes, as the page computes them."""
+    values = codes
+    for depth, (weight, bias) in enumerate(zip(weights, biases), start=1):
+        last = depth == len(weights)
+        sums = values @ weight.astype(np.float32) + bias
+        values = ACTIVATIONS["sigmoid" if last else activation](sums)
+    return values
+
+
+def _grid_steps(model, grid):
+    """The steps of the grid along each side, as many as were asked for."""
+    most = MAX_SHEET // max(model.image_shape[:2])
+    if grid is not None and grid > most:
+        raise ConfigError(
+            "grid", grid, f"expected at most {most}, as browsers take no larger sheets of images"
+        )
+    return grid or max(2, min(GRID, most))
+
+
+def _base64(array, dtype):
+    return base64.b64encode(np.ascontiguousarray(array, dtype).tobytes()).decode()
+
+
+def _bytes(images):
+    return np.rint(255 * images).astype(np.uint8)
+
+
+def _sheet(images, columns=None):
+    """Images, uint8 (N, height, width) or (N, height, width, 3), as one PNG in a data URL."""
+    from PIL import Image
+
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    file = io.BytesIO()
+    Image.fromarray(plotting.tile(images, columns)).save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+if __name__ == "__main__":
+    main()

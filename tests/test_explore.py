@@ -1,0 +1,519 @@
+import json
+import re
+import shutil
+import time
+
+import numpy as np
+import pytest
+from conftest import small_config
+
+import aae_mx.model
+from aae_mx import explore, plotting
+from aae_mx.config import ACTIVATIONS
+from aae_mx.data import Dataset, load_dataset
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+
+
+def untrained(image_shape=(6, 5), classes="abc", **settings):
+    """A model whose images differ much from place to place, and a dataset of 40 images."""
+    model = aae_mx.model.AAE(
+        small_config(**{"init_std": 0.5, "hidden": (20, 12), **settings}), image_shape, classes
+    )
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(40, *image_shape)).astype(np.uint8)
+    labels = np.arange(40) % len(classes)
+    return model, Dataset(images, labels, images, labels, tuple(classes))
+
+
+# The file.
+
+
+def test_command(call, refused, supervised_run, tmp_path):
+    out = tmp_path / "plane.html"
+    status, output = call(explore.main, supervised_run, "--out", out)
+    assert status == 0 and "300 of 300 held-out images" in output, output
+    assert "weights in half precision" in output
+    text = out.read_text("utf-8")
+    assert not re.search(r"@[A-Z]+@|https?://|\beval\b", text)
+    assert "the file exists; add --overwrite" in refused(
+        explore.main, supervised_run, "--out", out, code=2
+    )
+    assert call(explore.main, supervised_run, "--grid", 3, "--out", out, "--overwrite")[0] == 0
+    assert "3 × 3 images decoded beforehand" in out.read_text("utf-8").replace("\\u00d7", "×")
+    assert "--grid 999: expected at most 146" in refused(
+        explore.main, supervised_run, "--grid", 999, "--out", tmp_path / "a.html", code=2
+    )
+    assert "ends in .html" in refused(explore.main, supervised_run, "--out", "a.txt", code=2)
+    assert "no run here" in refused(explore.main, tmp_path / "nowhere", code=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["plane.html"]
+
+
+def test_few_images_where_they_are_large(monkeypatch):
+    model, dataset = untrained()
+    monkeypatch.setattr(explore, "MAX_VALUES", 10 * 30)
+    data = explore.page_data(model, dataset)
+    assert "10 of 40 held-out images" in data["how"] and len(array(data["labels"], "<u2")) == 10
+    assert "5 of 40 held-out images" in explore.page_data(model, dataset, grid=2)["how"]
+
+
+def test_half_precision_only_where_it_is_enough():
+    model, dataset = untrained()
+    assert explore.page_data(model, dataset)["decoder"]["bytes"] == 2
+    # Weights that half precision cannot hold, or not well enough.
+    for size in (1e6, 300):
+        weight = model.decoder.layers[0].weight
+        bias = model.decoder.layers[1].weight
+        weight.set_data(weight.data() * size)
+        bias.set_data(bias.data() / size)
+        data = explore.page_data(model, dataset)
+        assert data["decoder"]["bytes"] == (4 if size == 1e6 else 2)
+        weight.set_data(weight.data() / size)
+        bias.set_data(bias.data() * size)
+
+
+@pytest.mark.parametrize("reason", ["weights", "layers"])
+def test_grid_where_the_decoder_is_not_embedded(monkeypatch, reason):
+    model, dataset = untrained()
+    if reason == "weights":
+        monkeypatch.setattr(explore, "MAX_WEIGHTS", 100)
+    else:
+        monkeypatch.setattr(explore, "_dense_layers", lambda decoder: None)
+    data = explore.page_data(model, dataset)
+    assert data["decoder"] is None and data["grid"]["steps"] == explore.GRID
+    expected = {"weights": "too many weights", "layers": "no plain multi-layer perceptron"}
+    assert expected[reason] in data["how"] and "approximation" in data["how"]
+
+
+def test_decoders_that_are_plain():
+    from aae_mx.backend import mx
+
+    model, _ = untrained()
+    assert len(explore._dense_layers(model.decoder)) == 3
+    model.decoder.layers.add(mx.gluon.nn.Dropout(0.1))
+    assert explore._dense_layers(model.decoder) is None
+    model, _ = untrained()
+    model.decoder.register_child(mx.gluon.nn.Dense(3), "more")
+    assert explore._dense_layers(model.decoder) is None
+    assert explore._dense_layers(mx.gluon.nn.HybridSequential()) is None
+
+
+def array(text, dtype):
+    import base64
+
+    return np.frombuffer(base64.b64decode(text), dtype)
+
+
+# The page, in Chromium.
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium here (on Debian: apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        context = started.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            headless=True,
+            viewport={"width": 1100, "height": 800},
+            has_touch=True,
+        )
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Open the page of some data; it must have no errors and ask for nothing else."""
+    pages, errors = [], []
+
+    def show(data, size=(1100, 800)):
+        file = tmp_path / f"page{len(pages)}.html"
+        file.write_text(explore.page(data), "utf-8")
+        page = browser.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        # Warnings are of the tests, which read canvases back again and again.
+        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith(("data:", "file:")) or errors.append(request.url)
+            ),
+        )
+        page.goto(file.as_uri())
+        wait_until(page, "document.getElementById('picture').dataset.point")
+        return page
+
+    yield show
+    for page in pages:
+        page.close()
+    assert not errors
+
+
+def wait_until(page, expression):
+    # Playwright's own wait_for_function evaluates within the page, which forbids it.
+    deadline = time.monotonic() + 30
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        time.sleep(0.02)
+
+
+def pixels(page, name):
+    """The pixels of a canvas: uint8 (height, width, 3)."""
+    width, height, values = page.evaluate(
+        """name => {
+          const canvas = document.getElementById(name);
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return [canvas.width, canvas.height, Array.from(data)];
+        }""",
+        name,
+    )
+    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def settled(page):
+    """Wait until what was asked for is drawn."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def place(page, point, limit):
+    """Where a point of the plane is on the screen."""
+    box = page.locator("#plane").bounding_box()
+    # Within a border of one pixel.
+    size = box["width"] - 2
+    return (
+        box["x"] + 1 + (point[0] / limit + 1) / 2 * size,
+        box["y"] + 1 + (1 - point[1] / limit) / 2 * size,
+    )
+
+
+def decoded_point(page):
+    settled(page)
+    return np.array(json.loads(page.locator("#picture").get_attribute("data-point")))
+
+
+def grey(image):
+    return (np.asarray(image, float) * np.ones(3)) if image.ndim == 3 else image[..., None] * 255.0
+
+
+def assert_shows(page, name, image, within=2):
+    """A canvas shows ``image``, floats in 0–1, within so many levels of 255."""
+    wanted = 255 * np.asarray(image, np.float64)
+    wanted = wanted if wanted.ndim == 3 else wanted[..., None]
+    assert np.abs(pixels(page, name) - wanted).max() <= within
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_decodes_as_the_model_does(show, activation):
+    model, dataset = untrained(activation=activation, init_std=1.0 if activation != "relu" else 0.5)
+    data = explore.page_data(model, dataset)
+    page = show(data)
+    seen = []
+    for share in ((0.2, 0.3), (0.9, 0.55), (-0.7, -0.8)):
+        wanted = np.array(share) * data["limit"]
+        page.mouse.move(*place(page, wanted, data["limit"]))
+        point = decoded_point(page)
+        assert np.abs(point - wanted).max() < data["limit"] / 100
+        assert_shows(page, "picture", model.decode(point[None])[0])
+        seen.append(pixels(page, "picture"))
+        assert re.fullmatch(r"decoded in \d+\.\d ms", page.locator("#time").inner_text())
+    assert all(np.ptp(image.astype(int)) > 20 for image in seen)
+    assert np.abs(seen[0].astype(int) - seen[1]).max() > 10, "a move changes the picture"
+
+
+def test_trained_run(show, supervised_run):
+    model = aae_mx.load(supervised_run)
+    data = explore.page_data(model, load_dataset(model.config))
+    page = show(data)
+    page.mouse.move(*place(page, (1, -1), data["limit"]))
+    assert_shows(page, "picture", model.decode(decoded_point(page)[None])[0])
+    assert page.title() == "swiss roll, supervised"
+    assert "p(z)" in page.locator("#about").inner_text()
+    assert "half precision" in page.locator("#how").inner_text()
+
+
+def test_click_shows_image_reconstruction_and_label(show):
+    model, dataset = untrained()
+    data = explore.page_data(model, dataset)
+    page = show(data)
+    codes = model.encode(dataset.test_images)
+    inside = np.flatnonzero(np.abs(codes).max(axis=1) < 0.9 * data["limit"])
+    for i in inside[[0, 7]]:
+        page.mouse.click(*place(page, codes[i], data["limit"]))
+        settled(page)
+        said = re.fullmatch(r"Held-out image (\d+), label (.)", page.locator("#said").inner_text())
+        number = int(said[1])
+        # Another point may lie on the same pixel.
+        assert np.linalg.norm(codes[number] - codes[i]) < data["limit"] / 100
+        assert said[2] == "abc"[dataset.test_labels[number]]
+        np.testing.assert_array_equal(
+            pixels(page, "original"), dataset.test_images[number][..., None] * np.ones(3)
+        )
+        assert_shows(page, "reconstruction", model.decode(codes[number][None])[0])
+
+
+def test_dragging_plays_the_interpolation(show):
+    model, dataset = untrained()
+    data = explore.page_data(model, dataset)
+    data["points"] = explore._base64(
+        np.tile([[-1, -1], [1, 1]], (20, 1)) * data["limit"] / 2, "<f4"
+    )
+    page = show(data)
+    page.evaluate(
+        """() => {
+          window.way = [];
+          new MutationObserver(() => way.push(JSON.parse($("picture").dataset.point)))
+            .observe($("picture"), { attributeFilter: ["data-point"] });
+        }"""
+    )
+    # From near one point to near another: the way is from point to point.
+    ends = [np.array(sign) * data["limit"] / 2 for sign in ((-1, -1), (1, 1))]
+    page.mouse.move(*place(page, ends[0] + data["limit"] / 80, data["limit"]))
+    page.mouse.down()
+    page.mouse.move(*place(page, ends[1] - data["limit"] / 80, data["limit"]), steps=4)
+    settled(page)
+    page.evaluate("way.length = 0")
+    page.mouse.up()
+    wait_until(page, "play === null")
+    way = np.array(page.evaluate("way"))
+    assert len(way) > 5
+    np.testing.assert_allclose(way[-1], ends[1], atol=1e-6)
+    np.testing.assert_allclose(way[:, 0], way[:, 1], atol=1e-6)
+    assert (np.diff(way[:, 0]) >= 0).all() and np.abs(way).min() < 0.45 * data["limit"]
+    assert_shows(page, "picture", model.decode(ends[1][None])[0])
+    page.locator("#again").click()
+    assert page.evaluate("play !== null")
+    page.locator("#plane").press("Escape")
+    assert page.evaluate("play === null")
+
+
+def test_keys(show):
+    model, dataset = untrained()
+    data = explore.page_data(model, dataset)
+    page = show(data)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "plane"
+    assert page.evaluate("getComputedStyle($('plane')).outlineStyle") == "solid"
+    for key in ("ArrowRight", "ArrowUp", "Shift+ArrowRight", "ArrowLeft", "ArrowDown"):
+        page.keyboard.press(key)
+    point = decoded_point(page)
+    np.testing.assert_allclose(point, [data["limit"] / 10, 0], atol=1e-6)
+    assert_shows(page, "picture", model.decode(point[None])[0])
+    for _ in range(15):
+        page.keyboard.press("Shift+ArrowUp")
+    assert decoded_point(page)[1] == data["limit"], "it stays in the plane"
+    page.keyboard.press("Enter")
+    codes = model.encode(dataset.test_images)
+    nearest = np.linalg.norm(codes - point * [1, 0] - [0, data["limit"]], axis=1).argmin()
+    assert page.locator("#said").inner_text().startswith(f"Held-out image {nearest}, ")
+    for _ in range(20):
+        page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Shift+Enter")
+    np.testing.assert_allclose(page.evaluate("play.from"), codes[nearest], atol=1e-6)
+    # The buttons come next, in the order in which they are seen.
+    for name in ("Play again", "a", "b"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == name
+
+
+def test_touch(show):
+    model, dataset = untrained()
+    data = explore.page_data(model, dataset)
+    page = show(data, size=(390, 800))
+    codes = model.encode(dataset.test_images)
+    i = np.flatnonzero(np.abs(codes).max(axis=1) < 0.9 * data["limit"])[0]
+    page.touchscreen.tap(*place(page, codes[i], data["limit"]))
+    settled(page)
+    assert page.locator("#said").inner_text().startswith("Held-out image")
+    # A finger decodes as it moves, and does not scroll the page away under it.
+    ends = np.array([(0.2, 0.7), (-0.4, -0.7)]) * data["limit"]
+    devtools = page.context.new_cdp_session(page)
+    for kind, point in (
+        ("touchStart", ends[0]),
+        ("touchMove", ends.mean(0)),
+        ("touchMove", ends[1]),
+    ):
+        x, y = place(page, point, data["limit"])
+        touch = {"type": kind, "touchPoints": [{"x": x, "y": y}]}
+        devtools.send("Input.dispatchTouchEvent", touch)
+        assert np.abs(decoded_point(page) - point).max() < data["limit"] / 50
+        assert_shows(page, "picture", model.decode(decoded_point(page)[None])[0])
+    assert page.evaluate("scrollY") == 0
+    devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert page.evaluate("play !== null"), "the way is played"
+
+
+def test_legend_switches_labels(show):
+    model, dataset = untrained()
+    data = explore.page_data(model, dataset)
+    page = show(data)
+
+    def colours():
+        settled(page)
+        return set(
+            page.evaluate(
+                """() => {
+                  const { data } = plane.getContext("2d").getImageData(0, 0, plane.width, plane.width);
+                  return Array.from(new Set(new Uint32Array(data.buffer)));
+                }"""
+            )
+        )
+
+    prior = 0xFFCCCCCC
+    before = colours()
+    assert prior in before
+    a, b = page.get_by_role("button", name="a", exact=True), page.get_by_role("button", name="b")
+    assert a.get_attribute("aria-pressed") == "true"
+    a.click()
+    assert a.get_attribute("aria-pressed") == "false" and colours() != before
+    # What is hidden is not chosen either.
+    codes = model.encode(dataset.test_images)
+    shown = np.flatnonzero(dataset.test_labels != 0)
+    expected = shown[np.linalg.norm(codes[shown], axis=1).argmin()]
+    assert page.evaluate("nearest([0, 0])") == expected
+    page.get_by_role("button", name="none").click()
+    assert b.get_attribute("aria-pressed") == "false"
+    assert page.evaluate("nearest([0, 0])") is None
+    page.locator("#plane").press("Enter")
+    assert page.locator("#said").inner_text() == "Click a point to see its image."
+    page.get_by_role("button", name="p(z)").click()
+    assert prior not in colours()
+    page.get_by_role("button", name="all").click()
+    page.get_by_role("button", name="p(z)").click()
+    assert colours() == before
+
+
+def test_every_label_has_a_look_of_its_own(show):
+    """Of twelve labels no two markers are alike, and none differ by their colour alone."""
+    model, dataset = untrained(classes="abcdefghijkl")
+    page = show(explore.page_data(model, dataset))
+    looks = page.evaluate(
+        """() => data.classes.map((_, label) => {
+          const { width } = marker(label, 15);
+          const pixels = marker(label, 15).getContext("2d").getImageData(0, 0, width, width).data;
+          return Array.from(pixels.filter((_, i) => i % 4 === 3));
+        })"""
+    )
+    shapes = [np.array(look) > 127 for look in looks[:10]]
+    assert all((a != b).mean() > 0.03 for i, a in enumerate(shapes) for b in shapes[:i])
+    assert looks[10] != looks[0] and looks[11] != looks[1], "eleven colours would be ten again"
+
+
+def test_more_dimensions(show):
+    model, dataset = untrained(code_dim=6)
+    data = explore.page_data(model, dataset)
+    assert "6 dimensions" in data["how"] and "first two principal components" in data["how"]
+    page = show(data)
+    codes = model.encode(dataset.test_images)
+    _, fitted = plotting.project(codes)
+    page.mouse.move(*place(page, np.array([0.3, -0.4]) * data["limit"], data["limit"]))
+    point = decoded_point(page)
+    expected = model.decode(fitted.inverse_transform(point[None]))[0]
+    assert_shows(page, "picture", expected)
+    # The reconstruction is that of the whole code, not of its place in the plane.
+    page.locator("#plane").press("Enter")
+    i = int(re.search(r"\d+", page.locator("#said").inner_text())[0])
+    settled(page)
+    assert_shows(page, "reconstruction", model.decode(codes[i][None])[0])
+    inside = fitted.inverse_transform(fitted.transform(codes[i][None]))
+    assert np.abs(model.decode(inside) - model.decode(codes[i][None])).max() > 0.05
+
+
+@pytest.mark.parametrize("image_shape", [(6, 5), (4, 5, 3)])
+@pytest.mark.parametrize("code_dim", [2, 4])
+def test_grid(show, image_shape, code_dim):
+    """On the grid's points the page shows the model's images, and between them their blend."""
+    model, dataset = untrained(image_shape=image_shape, code_dim=code_dim)
+    steps = 5
+    data = explore.page_data(model, dataset, grid=steps)
+    page = show(data)
+    assert "approximation" in page.locator("#how").inner_text()
+    limit = data["limit"]
+    _, fitted = plotting.project(model.encode(dataset.test_images))
+    nodes = model.decode(plotting.plane_codes(fitted, limit, steps))
+    nodes = nodes.reshape(steps, steps, *image_shape)
+    assert_shows(page, "picture", nodes[2, 2], within=1)
+    assert page.locator("#time").inner_text().startswith("blended in")
+    for wanted in ((0.3, 0.45), (-0.95, -0.2)):
+        page.mouse.move(*place(page, np.array(wanted) * limit, limit))
+        x, y = decoded_point(page) / limit
+        column, row = (x + 1) / 2 * (steps - 1), (1 - y) / 2 * (steps - 1)
+        left, top = int(column), int(row)
+        right, down = column - left, row - top
+        upper = (1 - right) * nodes[top, left] + right * nodes[top, left + 1]
+        lower = (1 - right) * nodes[top + 1, left] + right * nodes[top + 1, left + 1]
+        assert_shows(page, "picture", (1 - down) * upper + down * lower, within=1.1)
+    # As far as the last row and column.
+    for _ in range(20):
+        page.locator("#plane").press("Shift+ArrowRight")
+        page.locator("#plane").press("Shift+ArrowDown")
+    assert (decoded_point(page) == [limit, -limit]).all()
+    assert_shows(page, "picture", nodes[-1, -1], within=1)
+    page.locator("#plane").press("Enter")
+    i = int(re.search(r"\d+", page.locator("#said").inner_text())[0])
+    settled(page)
+    assert_shows(page, "original", dataset.test_images[i] / 255, within=0)
+    assert_shows(page, "reconstruction", model.reconstruct(dataset.test_images[i][None])[0], 1)
+
+
+HOSTILE = (
+    "</script><script>window.hacked = 1</script>",
+    "<img src=x onerror='window.hacked = 1'>",
+    "\"'&\u2028<!--",
+)
+
+
+def test_names_of_a_stranger_are_only_text(show):
+    model, dataset = untrained(classes=HOSTILE)
+    page = show(explore.page_data(model, dataset))
+    names = page.locator("#legend button").all_inner_texts()
+    assert [name.strip() for name in names[:3]] == list(HOSTILE)
+    page.locator("#plane").press("Enter")
+    assert page.locator("#said").inner_text().split("label ")[1] in HOSTILE
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img").count() == 0 and page.locator("script").count() == 2
+
+
+def test_the_page_forbids_itself_the_network(browser, tmp_path):
+    model, dataset = untrained()
+    file = tmp_path / "page.html"
+    file.write_text(explore.page(explore.page_data(model, dataset)), "utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    refused = page.evaluate(
+        """async () => {
+          const refused = [];
+          document.addEventListener("securitypolicyviolation",
+            event => refused.push(event.effectiveDirective));
+          await fetch("http://127.0.0.1:9/").catch(() => 0);
+          new Image().src = "http://127.0.0.1:9/image.png";
+          const script = document.createElement("script");
+          script.textContent = "window.hacked = 1";
+          document.body.append(script);
+          await new Promise(done => setTimeout(done, 300));
+          return refused;
+        }"""
+    )
+    assert {"connect-src", "img-src", "script-src-elem"} <= set(refused)
+    assert page.evaluate("window.hacked") is None
+    page.close()
+
+
+@pytest.mark.parametrize("width", [320, 390, 1100])
+def test_fits_the_screen(show, width):
+    model, dataset = untrained()
+    page = show(explore.page_data(model, dataset), size=(width, 800))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    box = page.locator("#plane").bounding_box()
+    assert box["width"] >= 0.55 * width and abs(box["width"] - box["height"]) <= 2
+    picture = page.locator("#picture").bounding_box()
+    assert picture["y"] + picture["height"] / 2 < 800, "the picture is seen beside the plane"
