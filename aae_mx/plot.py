@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,13 +16,21 @@ from aae_mx.cli import command, option_run, option_seed
 N_POINTS = 12_800
 N_IMAGES = 100
 DPI = 100
+# The animation: its file, codes, size and speed, so that it stays small enough for a web page.
+MOVING, N_MOVING, MOVING_INCHES, FRAMES_PER_SECOND = "training.gif", 1500, 4.2, 3
 
 
 @command(name="plot", epilog="Example: python -m aae_mx.plot runs/swiss_roll_supervised")
 @option_run()
 @click.option("--out", metavar="DIR", help="Where to write them. [default: RUN/figures]")
+@click.option(
+    "--animate",
+    is_flag=True,
+    help="Write training.gif instead: q(z) of the held-out images, epoch by epoch. For runs of "
+    "train --snapshots.",
+)
 @option_seed("Decides the prior samples.")
-def main(run, out, seed):
+def main(run, out, animate, seed):
     """Draw p(z), q(z), the decoded plane, reconstructions, samples and losses of a run.
 
     The files (pz.png, qz.png, output.png, reconstructions.png, samples.png, losses.png) of an
@@ -29,7 +38,10 @@ def main(run, out, seed):
     """
     from aae_mx.run import load
 
-    click.echo(f"figures: {plot_run(load(run), out, seed=seed)}")
+    if animate:
+        click.echo(f"animation: {animate_run(load(run), out, seed=seed)}")
+    else:
+        click.echo(f"figures: {plot_run(load(run), out, seed=seed)}")
 
 
 def plot_run(model, out=None, dataset=None, seed=0):
@@ -69,6 +81,52 @@ def plot_run(model, out=None, dataset=None, seed=0):
     with saved(out / "losses.png", width=15, height=4, columns=3) as axes:
         plotting.loss_curves(read_history(model.run), axes)
     return out
+
+
+def animate_run(model, out=None, dataset=None, seed=0):
+    """Write training.gif, how q(z) of a trained model became p(z), into ``out``; returns the file.
+
+    It shows the first N_MOVING held-out images; arguments as of ``plot_run``. Raises InputError
+    for a run without snapshots.
+    """
+    from matplotlib.animation import PillowWriter
+    from matplotlib.figure import Figure
+
+    from aae_mx.data import load_dataset
+    from aae_mx.files import write_aside
+    from aae_mx.run import read_snapshots
+
+    dataset = dataset or load_dataset(model.config)
+    labels = dataset.test_labels
+    snapshots = read_snapshots(model.run, len(labels), model.config.code_dim)
+    last = max(snapshots)
+    prior, _ = model.sample_prior(N_MOVING, seed=seed)
+    _, fitted = plotting.project(snapshots[last])
+    prior, _ = plotting.project(prior, fitted)
+    codes = {
+        epoch: plotting.project(codes[:N_MOVING], fitted)[0] for epoch, codes in snapshots.items()
+    }
+    figure = Figure(figsize=(MOVING_INCHES, MOVING_INCHES), layout="constrained")
+    animation = plotting.animate_codes(
+        codes,
+        labels[:N_MOVING],
+        model.classes,
+        prior,
+        limit=plotting.shared_limit(codes[last], prior),
+        ax=figure.subplots(),
+    )
+    # Laid out once, so that the axes do not tremble.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    out = model.run / "figures" if out is None else Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    # The writer takes the name of a file only.
+    with tempfile.TemporaryDirectory() as directory:
+        drawn = Path(directory, MOVING)
+        animation.save(drawn, PillowWriter(fps=FRAMES_PER_SECOND), dpi=DPI)
+        content = drawn.read_bytes()
+    write_aside(out / MOVING, lambda file: file.write(content))
+    return out / MOVING
 
 
 def prior_sheet(model, n, seed):

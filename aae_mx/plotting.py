@@ -15,6 +15,8 @@ COLOUR_MAP = "rainbow"
 # The post's decoded plane: z in [−4, 4]² in steps of 0.4.
 PLANE_EXTENT = 4.0
 PLANE_STEPS = 21
+# By how many frames an animation's last one stays longer.
+LAST_FRAMES = 7
 
 
 def scatter_codes(codes, labels=None, classes=None, title="q(z)", limit=None, ax=None):
@@ -62,6 +64,31 @@ def scatter_prior(codes, labels=None, classes=None, title="p(z)", limit=None, ax
     return scatter_codes(codes, labels, classes, title, limit, ax)
 
 
+def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=None):
+    """An animation of codes that change: one frame for each of {epoch: codes (N, 2)}.
+
+    Epoch 0 is before training. ``prior``: samples of it, (N, 2), which lie faintly behind; the
+    rest as ``scatter_codes``. Returns matplotlib's FuncAnimation.
+    """
+    from matplotlib.animation import FuncAnimation
+
+    ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
+    if prior is not None:
+        ax.scatter(prior[:, 0], prior[:, 1], s=POINT_SIZE, color="0.85", linewidths=0)
+    first = next(iter(snapshots.values()))
+    scatter_codes(first, labels, classes, limit=limit, ax=ax)
+    points = ax.collections[prior is not None]
+
+    def draw(epoch):
+        points.set_offsets(snapshots[epoch])
+        ax.set_title("q(z) before training" if epoch == 0 else f"q(z) after epoch {epoch}")
+
+    epochs = list(snapshots)
+    # The end stays in view for a while.
+    frames = epochs + epochs[-1:] * LAST_FRAMES
+    return FuncAnimation(ax.figure, draw, frames, init_func=lambda: None)
+
+
 def shared_limit(*codes):
     """A limit that shows nearly all points (all but 1 in 500) of several sets of codes."""
     return 1.1 * max(float(np.quantile(np.abs(c), 0.998)) for c in codes if len(c))
@@ -83,13 +110,14 @@ def project(codes, fitted=None):
     return fitted.transform(codes), fitted
 
 
-def plane_codes(fitted=None):
+def plane_codes(fitted=None, extent=PLANE_EXTENT, steps=PLANE_STEPS):
     """The 441 codes of the decoded plane, row by row from the top left: (441, code_dim).
 
     With the PCA of ``project`` for codes of more dimensions, the plane is that of its two
-    components, through the mean.
+    components, through the mean. ``extent`` and ``steps`` are for a plane of other size:
+    (steps², code_dim).
     """
-    line = np.linspace(-PLANE_EXTENT, PLANE_EXTENT, PLANE_STEPS, dtype=np.float32)
+    line = np.linspace(-extent, extent, steps, dtype=np.float32)
     x, y = np.meshgrid(line, line[::-1])
     codes = np.stack([x.ravel(), y.ravel()], axis=1)
     return codes if fitted is None else fitted.inverse_transform(codes).astype(np.float32)
