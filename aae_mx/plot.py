@@ -17,7 +17,7 @@ N_POINTS = 12_800
 N_IMAGES = 100
 DPI = 100
 # The animation: its file, codes, size and speed, so that it stays small enough for a web page.
-MOVING, N_MOVING, MOVING_INCHES, FRAMES_PER_SECOND = "training.gif", 1500, 4.2, 3
+MOVING, N_MOVING, MOVING_INCHES, MOVING_DPI, FRAMES_PER_SECOND = "training.gif", 1500, 6, 70, 3
 
 
 @command(name="plot", epilog="Example: python -m aae_mx.plot runs/swiss_roll_supervised")
@@ -123,7 +123,7 @@ def animate_run(model, out=None, dataset=None, seed=0):
     # The writer takes the name of a file only.
     with tempfile.TemporaryDirectory() as directory:
         drawn = Path(directory, MOVING)
-        animation.save(drawn, PillowWriter(fps=FRAMES_PER_SECOND), dpi=DPI)
+        animation.save(drawn, PillowWriter(fps=FRAMES_PER_SECOND), dpi=MOVING_DPI)
         content = drawn.read_bytes()
     write_aside(out / MOVING, lambda file: file.write(content))
     return out / MOVING

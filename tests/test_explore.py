@@ -125,6 +125,8 @@ def browser(tmp_path_factory):
             viewport={"width": 1100, "height": 800},
             has_touch=True,
         )
+        # A busy machine starves a browser.
+        context.set_default_timeout(120_000)
         yield context
         context.close()
 
@@ -161,7 +163,7 @@ def show(browser, tmp_path):
 
 def wait_until(page, expression):
     # Playwright's own wait_for_function evaluates within the page, which forbids it.
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         time.sleep(0.02)
@@ -362,7 +364,8 @@ def test_legend_switches_labels(show):
         return set(
             page.evaluate(
                 """() => {
-                  const { data } = plane.getContext("2d").getImageData(0, 0, plane.width, plane.width);
+                  const size = plane.width;
+                  const { data } = plane.getContext("2d").getImageData(0, 0, size, size);
                   return Array.from(new Set(new Uint32Array(data.buffer)));
                 }"""
             )
