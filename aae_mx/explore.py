@@ -124,11 +124,12 @@ def page_data(model, dataset, grid=None, seed=0):
         )
     data = {
         "title": f"{config.prior}, {config.formulation}".replace("_", " "),
-        "about": f"Points: q(z), the codes of held-out images by label. Grey: the prior p(z), "
-        f"{N_PRIOR:,} samples.",
+        "about": f"Points: q(z), the codes of held-out images{' by label' * bool(model.classes)}. "
+        f"Grey: the prior p(z), {N_PRIOR:,} samples.",
         "how": " ".join(how),
         "image_shape": list(model.image_shape),
-        "classes": list(model.classes),
+        "labelled": bool(model.classes),
+        "classes": list(model.classes) or ["q(z)"],
         "limit": limit,
         "prior": _base64(prior, "<f4"),
         "points": _base64(points, "<f4"),

@@ -97,6 +97,8 @@ def metadata(model):
         "image_shape": list(model.image_shape),
         "pixel_range": [0, 1],
         "classes": list(model.classes),
+        # Ten as in the post, where images have no labels.
+        "prior_pieces": len(model.classes) or 10,
         "encoder": "images, float32 (N, pixels) in pixel_range, an image row by row, to codes, "
         "float32 (N, code_dim)",
         "decoder": "codes, float32 (N, code_dim), to images, float32 (N, pixels) in pixel_range",

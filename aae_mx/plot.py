@@ -109,7 +109,7 @@ def animate_run(model, out=None, dataset=None, seed=0):
     figure = Figure(figsize=(MOVING_INCHES, MOVING_INCHES), layout="constrained")
     animation = plotting.animate_codes(
         codes,
-        labels[:N_MOVING],
+        labels[:N_MOVING] if model.classes else None,
         model.classes,
         prior,
         limit=plotting.shared_limit(codes[last], prior),

@@ -153,10 +153,11 @@ class Run:
             self.path / HISTORY, lambda file: file.write(("\n".join(lines) + "\n").encode())
         )
 
-    def keep_snapshot(self, epoch, codes):
-        """Keep the held-out codes (N, code_dim) after ``epoch``, if the run keeps snapshots."""
+    def keep_snapshot(self, epoch, model, dataset):
+        """Keep the model's codes of the held-out images after ``epoch``, if the run keeps any."""
         directory = self.path / SNAPSHOTS
         if directory.exists():
+            codes = model.encode(dataset.test_images)
             name = f"epoch-{epoch:05}.npy"
             write_aside(inside(self.path, directory) / name, lambda file: np.save(file, codes))
 

@@ -266,7 +266,7 @@ def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
             + (f", from epoch {position.epoch}, step {position.step} on" * (position != Position()))
         )
         if (position.epoch, position.step) == (0, 0):
-            run.keep_snapshot(0, model.encode(test_images))
+            run.keep_snapshot(0, model, dataset)
         for epoch in range(position.epoch + 1, config.epochs + 1):
             start = time.monotonic() - position.seconds
             step, sums = train_epoch(
@@ -284,8 +284,7 @@ def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
                 run.save(position, model, optimizers)
             else:
                 seen = images_per_epoch(config, len(images))
-                codes = model.encode(test_images)
-                reconstructed = model.decode(codes).reshape(test_images.shape)
+                reconstructed = model.reconstruct(test_images).reshape(test_images.shape)
                 row = {
                     "epoch": epoch,
                     **{name: total / seen for name, total in zip(METRICS, sums)},
@@ -295,7 +294,7 @@ def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
                 position = Position(epoch)
                 # These first: if this ends in between, they are dropped and made again.
                 run.add(row)
-                run.keep_snapshot(epoch, codes)
+                run.keep_snapshot(epoch, model, dataset)
                 if epoch % checkpoint_every == 0 or epoch == config.epochs or stop:
                     run.save(position, model, optimizers)
                 progress.epoch(row)

@@ -22,7 +22,7 @@ def main(directory, out="elsewhere", n=100, seed=0):
     about = {key: json.loads(about[key]) if key in JSON else about[key] for key in about}
 
     # With labels, a column of the picture for every class.
-    labels = np.arange(n) % len(about["classes"])
+    labels = np.arange(n) % about["prior_pieces"]
     if about["formulation"] == "unsupervised":
         labels = None
     codes = draw_prior(about, n, np.random.default_rng(seed), labels)
@@ -37,31 +37,34 @@ def main(directory, out="elsewhere", n=100, seed=0):
 
 
 # The entries of the metadata that are no plain texts.
-JSON = ("prior_parameters", "code_dim", "image_shape", "pixel_range", "classes", "epoch")
+JSON = (
+    *("prior_parameters", "prior_pieces", "code_dim"),
+    *("image_shape", "pixel_range", "classes", "epoch"),
+)
 
 
 def draw_prior(about, n, rng, labels=None):
     """Codes (n, code_dim) of the prior that the metadata names, in the pieces of ``labels``."""
-    prior, settings, n_labels = about["prior"], about["prior_parameters"], len(about["classes"])
+    prior, settings, pieces = about["prior"], about["prior_parameters"], about["prior_pieces"]
     pairs = about["code_dim"] // 2
     if prior == "gaussian":
         codes = settings["std"] * rng.standard_normal((n, 2 * pairs))
         return codes.astype(np.float32)
     if labels is None:
-        labels = rng.integers(n_labels, size=n)
+        labels = rng.integers(pieces, size=n)
     label = np.asarray(labels)[:, None]
     if prior == "gaussian_mixture":
         along = settings["shift"] + settings["std_x"] * rng.standard_normal((n, pairs))
         across = settings["std_y"] * rng.standard_normal((n, pairs))
-        turn = 2 * np.pi * label / n_labels
+        turn = 2 * np.pi * label / pieces
         x = along * np.cos(turn) - across * np.sin(turn)
         y = along * np.sin(turn) + across * np.cos(turn)
     elif prior == "swiss_roll":
-        root = np.sqrt((label + rng.random((n, pairs))) / n_labels)
+        root = np.sqrt((label + rng.random((n, pairs))) / pieces)
         angle = 2 * np.pi * settings["turns"] * root
         x, y = (settings["radius"] * root * wave(angle) for wave in (np.cos, np.sin))
     elif prior == "uniform":
-        cells = int(np.ceil(np.sqrt(n_labels)))
+        cells = int(np.ceil(np.sqrt(pieces)))
         side = 2 * settings["extent"] / cells
         x = side * (label % cells + rng.random((n, pairs))) - settings["extent"]
         y = side * (label // cells + rng.random((n, pairs))) - settings["extent"]

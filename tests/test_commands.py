@@ -12,7 +12,7 @@ import pytest
 from conftest import small_options, write_idx
 
 import aae_mx
-from aae_mx import __main__, encode, evaluate, figures, plot, sample, train
+from aae_mx import __main__, encode, evaluate, explore, export, figures, plot, sample, train
 from aae_mx.run import read_history
 
 POST = [
@@ -47,6 +47,8 @@ def is_png(path):
         (plot.main, "runs/swiss_roll_supervised"),
         (evaluate.main, "aae_mx.evaluate runs/swiss_roll_supervised"),
         (figures.main, "--out figures"),
+        (explore.main, "aae_mx.explore runs/swiss_roll_supervised"),
+        (export.main, "aae_mx.export runs/swiss_roll_supervised"),
     ],
 )
 def test_help_has_defaults_and_an_example(call, command, example):
@@ -254,7 +256,8 @@ def test_figures(call, refused, tmp_path):
 def test_group(call):
     status, output = call(__main__.main, "--help")
     assert status == 0
-    for name in ("train", "evaluate", "figures", "encode", "sample", "plot"):
+    names = "train evaluate figures encode sample plot explore export"
+    for name in names.split():
         assert f"\n  {name} " in output
     assert call(__main__.main, "--version")[1].strip().endswith(aae_mx.__version__)
 

@@ -395,6 +395,17 @@ def test_legend_switches_labels(show):
     assert colours() == before
 
 
+def test_images_without_labels(show):
+    model, dataset = untrained()
+    data = {**explore.page_data(model, dataset), "labelled": False, "classes": ["q(z)"]}
+    data["labels"] = explore._base64(np.zeros(40), "<u2")
+    page = show(data)
+    names = page.locator("#legend button").all_inner_texts()
+    assert [name.strip() for name in names] == ["q(z)", "p(z)", "all", "none"]
+    page.locator("#plane").press("Enter")
+    assert re.fullmatch(r"Held-out image \d+", page.locator("#said").inner_text())
+
+
 def test_every_label_has_a_look_of_its_own(show):
     """Of twelve labels no two markers are alike, and none differ by their colour alone."""
     model, dataset = untrained(classes="abcdefghijkl")

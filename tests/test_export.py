@@ -18,7 +18,8 @@ from aae_mx.errors import AAEError
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-ELSEWHERE = Path(__file__).parent.parent / "examples" / "elsewhere.py"
+ROOT = Path(__file__).parent.parent
+README, ELSEWHERE = ROOT / "README.md", ROOT / "examples" / "elsewhere.py"
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,7 @@ def test_metadata(exported):
         assert json.loads(values["classes"]) == list(model.classes)
         assert json.loads(values["image_shape"]) == [28, 28]
         assert json.loads(values["pixel_range"]) == [0, 1]
+        assert json.loads(values["prior_pieces"]) == 10
         assert "float32 (N, pixels) in pixel_range" in values[name]
         (before,), (after,) = made.graph.input, made.graph.output
         shapes = [
@@ -90,23 +92,24 @@ def test_metadata(exported):
     assert {key: v if isinstance(v, str) else json.dumps(v) for key, v in about.items()} == values
 
 
-def test_gluon_without_this_package(exported, pixels, tmp_path):
-    """Loaded by MXNet in a process that cannot import aae_mx."""
+def test_lines_of_the_readme_need_no_package(exported, pixels, tmp_path):
+    """ONNX, then Gluon's format, in a process that cannot import aae_mx."""
     model, out = exported
     np.save(tmp_path / "pixels.npy", pixels[:20])
+    section = README.read_text("utf-8").split("## Take it elsewhere")[1]
+    lines = section.split("```python")[1].split("```")[0]
+    zeros, mine = 'numpy.zeros((5, 784), "float32")', f'numpy.load("{tmp_path}/pixels.npy")'
+    assert zeros in lines
     code = f"""
-import shutil
 import sys
-import numpy as np
 sys.modules["aae_mx"] = None
-np.bool = bool  # a name that MXNet uses and NumPy 1.24 removed
-import mxnet as mx
-load = mx.gluon.SymbolBlock.imports
-encoder = load("encoder-symbol.json", ["images"], "encoder-0000.params")
-decoder = load("decoder-symbol.json", ["codes"], "decoder-0000.params")
-codes = encoder(mx.nd.array(np.load({str(tmp_path / "pixels.npy")!r})))
-np.save({str(tmp_path / "codes.npy")!r}, codes.asnumpy())
-np.save({str(tmp_path / "images.npy")!r}, decoder(codes).asnumpy())
+{lines.replace(zeros, mine)}
+encoder = mxnet.gluon.SymbolBlock.imports(
+    "encoder-symbol.json", ["images"], "encoder-0000.params"
+)
+assert numpy.abs(encoder(mxnet.nd.array({mine})).asnumpy() - codes).max() < 1e-5
+numpy.save("{tmp_path}/codes.npy", codes)
+numpy.save("{tmp_path}/images.npy", images.asnumpy())
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=out)
     assert result.returncode == 0, result.stderr
@@ -200,7 +203,7 @@ def test_priors_of_the_example(prior, with_labels):
     about = {
         "prior": prior,
         "prior_parameters": model.config.prior_parameters,
-        "classes": model.classes,
+        "prior_pieces": 5,
         "code_dim": 4,
     }
     labels = np.arange(50) % 5 if with_labels else None
