@@ -83,6 +83,36 @@ def plot_run(model, out=None, dataset=None, seed=0):
     return out
 
 
+def prior_sheet(model, n, seed):
+    """``n`` decoded prior samples for a sheet, and its columns.
+
+    If labels mean something, every column holds the samples of one label.
+    """
+    if model.config.formulation == "unsupervised":
+        return model.sample(n, seed=seed), None
+    columns = len(model.classes)
+    return model.sample(n, labels=np.arange(n) % columns, seed=seed), columns
+
+
+@contextmanager
+def saved(path, width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, rows=1, columns=1):
+    """Axes (an array of them if there are several) of a figure that is then saved.
+
+    Written aside and renamed. Without pyplot, so that no display is needed.
+    """
+    from matplotlib.figure import Figure
+
+    from aae_mx.files import write_aside
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    yield figure.subplots(rows, columns)
+    # No date or version in the file: the same figure is the same bytes.
+    write_aside(
+        path,
+        lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}),
+    )
+
+
 def animate_run(model, out=None, dataset=None, seed=0):
     """Write training.gif, how q(z) of a trained model became p(z), into ``out``; returns the file.
 
@@ -127,36 +157,6 @@ def animate_run(model, out=None, dataset=None, seed=0):
         content = drawn.read_bytes()
     write_aside(out / MOVING, lambda file: file.write(content))
     return out / MOVING
-
-
-def prior_sheet(model, n, seed):
-    """``n`` decoded prior samples for a sheet, and its columns.
-
-    If labels mean something, every column holds the samples of one label.
-    """
-    if model.config.formulation == "unsupervised":
-        return model.sample(n, seed=seed), None
-    columns = len(model.classes)
-    return model.sample(n, labels=np.arange(n) % columns, seed=seed), columns
-
-
-@contextmanager
-def saved(path, width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, rows=1, columns=1):
-    """Axes (an array of them if there are several) of a figure that is then saved.
-
-    Written aside and renamed. Without pyplot, so that no display is needed.
-    """
-    from matplotlib.figure import Figure
-
-    from aae_mx.files import write_aside
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    yield figure.subplots(rows, columns)
-    # No date or version in the file: the same figure is the same bytes.
-    write_aside(
-        path,
-        lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}),
-    )
 
 
 if __name__ == "__main__":
