@@ -378,7 +378,8 @@ def _check_header(stream, dtype, shape):
     header = stream.read(int.from_bytes(start[8:], "little")).decode("latin1").rstrip()
     wanted = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
     if header != wanted:
-        raise ValueError(f"an array announces {header[:100]}, expected {wanted}")
+        shown = header[:100].encode("unicode_escape").decode()
+        raise ValueError(f"an array announces {shown}, expected {wanted}")
 
 
 def _digest(arrays):

@@ -17,7 +17,7 @@ from aae_mx import load
 from aae_mx.config import Config
 from aae_mx.data import read_idx
 from aae_mx.errors import ConfigError, InputError
-from aae_mx.run import checkpoints, read_description, read_history
+from aae_mx.run import checkpoints, read_description, read_history, read_snapshots, snapshots
 
 # Mutated files per loader and kind of file; `make test-all` takes many more.
 FUZZ = int(os.environ.get("AAE_MX_FUZZ", "150"))
@@ -163,11 +163,13 @@ def tiny_run(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("runs") / "tiny"
     config = small_config(hidden=(3,), discriminator_hidden=(3,), epochs=1, limit=50)
-    fit(config, path, quiet=True)
+    fit(config, path, quiet=True, snapshots=True)
     return path
 
 
-@pytest.mark.parametrize("name", ["idx", "idx.gz", "config.json", "history.csv", "checkpoint"])
+@pytest.mark.parametrize(
+    "name", ["idx", "idx.gz", "config.json", "history.csv", "checkpoint", "snapshot"]
+)
 def test_mutated_files(tiny_run, tmp_path, name):
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
@@ -176,7 +178,8 @@ def test_mutated_files(tiny_run, tmp_path, name):
         content = idx(np.random.default_rng(0).integers(256, size=(5, 4, 4)).astype(np.uint8))
         content = gzip.compress(content) if name == "idx.gz" else content
     else:
-        file = checkpoints(run)[0] if name == "checkpoint" else run / name
+        files = {"checkpoint": checkpoints(run)[0], "snapshot": snapshots(run)[1]}
+        file = files.get(name, run / name)
         content = file.read_bytes()
     read = {
         "idx": lambda: read_idx(file, 3),
@@ -184,6 +187,7 @@ def test_mutated_files(tiny_run, tmp_path, name):
         "config.json": lambda: read_description(run),
         "history.csv": lambda: read_history(run),
         "checkpoint": lambda: load(run),
+        "snapshot": lambda: read_snapshots(run, 50, 2),
     }[name]
     # In a checkpoint nearly all bytes are weights; its structure lies at both ends.
     ends = len(content) - 9000 if name == "checkpoint" else 0
