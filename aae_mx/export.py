@@ -46,7 +46,7 @@ def main(run, out, overwrite):
     has the prior, the shape of an image and the class names.
 
     Every file is run on 1,000 held-out images before it gets its name, and must agree with the
-    model to 1e-5. [default: the run's own data]
+    model to 1e-5; values above 1 relatively.
     """
     onnx, _ = _extra()
 
