@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from aae_mx.config import RECIPES, Config
+from aae_mx.config import CONV, RECIPES, Config
 from aae_mx.errors import AAEError, ConfigError, Interrupted
 
 
@@ -79,6 +79,9 @@ def _config_option(field):
     extra = {}
     if "Tuple" in field.type:
         kind, default = Numbers(), ",".join(map(str, field.default))
+    elif choices and "int" in field.type:
+        kind, default = int, field.default
+        extra = {"metavar": "|".join(map(str, choices))}
     elif choices:
         kind, default = click.Choice(choices), field.default
     elif field.name == "labels":
@@ -88,13 +91,14 @@ def _config_option(field):
         kind = next(k for k in (float, int, str) if k.__name__ in field.type)
         default = field.default
         if kind is str:
-            extra = {"metavar": {"data_dir": "DIR", "dataset": "NAME", "ctx": "DEVICE"}[field.name]}
+            metavars = {"data_dir": "DIR", "images": "DIR", "dataset": "NAME", "ctx": "DEVICE"}
+            extra = {"metavar": metavars[field.name]}
     text = field.metadata["help"]
     without, with_labels = (recipe.get(field.name) for recipe in RECIPES["default"])
     if without is not None:
-        text += f" [default: {without}" + (
-            f"; with labels {with_labels}]" if without != with_labels else "]"
-        )
+        text += f" [default: {without}" + f"; with labels {with_labels}" * (without != with_labels)
+        conv = CONV.get(field.name, without)
+        text += f"; --arch conv {conv}" * (conv not in (without, with_labels)) + "]"
     if "prior" in field.metadata:
         text += f" For the {field.metadata['prior']} prior."
     return click.option(

@@ -29,7 +29,8 @@ class Config:
     ``labels`` chooses the formulation: ``"none"`` is unsupervised, ``"all"`` supervised,
     a number N semi-supervised with N labelled training images. Settings that are None take
     the value of ``recipe``, see ``RECIPES``. ``python -m aae_mx.train --help`` describes every
-    setting.
+    setting. Those of the data and the networks that are None by default become what suits the
+    data, see ``_DATA``.
     """
 
     prior: str = _setting("gaussian", "The prior p(z).", choices=tuple(priors.PRIORS))
@@ -45,6 +46,21 @@ class Config:
     )
     data_dir: Optional[str] = _setting(
         None, "Read the four IDX files, gzipped or not, from this directory instead."
+    )
+    images: Optional[str] = _setting(
+        None,
+        "Read the PNG and JPEG files in this folder instead: flat, or one sub-folder per class, "
+        "which then gives the labels.",
+    )
+    image_size: Optional[int] = _setting(
+        None,
+        "For --images: they are cut to squares and resized to so many pixels a side. [default: 64]",
+        choices=(28, 32, 64, 128),
+    )
+    channels: Optional[str] = _setting(
+        None,
+        "For --images: read them in grey or in colour. [default: colour]",
+        choices=("grey", "colour"),
     )
     limit: Optional[int] = _setting(
         None,
@@ -129,9 +145,28 @@ class Config:
         None, "Over an image's pixels; over the batch it is the mean.", choices=("sum", "mean")
     )
 
-    code_dim: int = _setting(2, "Dimensions of the code z; an even number.", at_least=2)
+    arch: str = _setting(
+        None,
+        "Encoder and decoder are perceptrons or convolutional networks. [default: mlp; with "
+        "--images conv]",
+        choices=("mlp", "conv"),
+    )
+    code_dim: int = _setting(
+        None,
+        "Dimensions of the code z; an even number. [default: 2; with --images 64]",
+        at_least=2,
+    )
     hidden: Tuple[int, ...] = _setting(
-        (1000, 1000), "Hidden layers of the encoder; the decoder has them in reverse.", at_least=1
+        (1000, 1000),
+        "Hidden layers of the encoder; the decoder has them in reverse.",
+        at_least=1,
+        arch="mlp",
+    )
+    filters: int = _setting(
+        32,
+        "Filters of the encoder's first layer; each further one has twice as many, up to 8 times.",
+        at_least=1,
+        arch="conv",
     )
     discriminator_hidden: Tuple[int, ...] = _setting(
         (500, 500), "Hidden layers of the discriminator.", at_least=1
@@ -177,9 +212,13 @@ class Config:
         fields = {field.name: field for field in dataclasses.fields(self)}
         for name in ("recipe", "labels"):
             _check(fields[name], getattr(self, name))
+        for name, value in _DATA[self.images is not None].items():
+            self._default(name, value)
+        if self.arch == "conv" and self.recipe == "default":
+            for name, value in CONV.items():
+                self._default(name, value)
         for name, value in RECIPES[self.recipe][self.labels != "none"].items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+            self._default(name, value)
         for field in fields.values():
             # JSON has no tuples and NumPy's numbers are not Python's.
             value = getattr(self, field.name)
@@ -191,9 +230,10 @@ class Config:
                 value = float(value)
             object.__setattr__(self, field.name, value)
             _check(field, value)
-        if self.data_dir is not None:
-            # A run is read again from other working directories.
-            object.__setattr__(self, "data_dir", os.path.abspath(self.data_dir))
+        for name in ("data_dir", "images"):
+            if getattr(self, name) is not None:
+                # A run is read again from other working directories.
+                object.__setattr__(self, name, os.path.abspath(getattr(self, name)))
         if self.prior == "gaussian" and self.labels != "none":
             raise ConfigError(
                 "prior",
@@ -209,12 +249,32 @@ class Config:
                     getattr(self, field.name),
                     f"it shapes the {owner} prior, but the prior here is {self.prior}",
                 )
+            owner = field.metadata.get("arch")
+            if owner not in (None, self.arch) and getattr(self, field.name) != field.default:
+                raise ConfigError(
+                    field.name,
+                    getattr(self, field.name),
+                    f"it shapes networks of --arch {owner}, but here it is {self.arch}",
+                )
+        for name in ("image_size", "channels"):
+            if self.images is None and getattr(self, name) is not None:
+                raise ConfigError(
+                    name, getattr(self, name), "it is for a folder of images; give one by --images"
+                )
+        if self.images is not None and (self.data_dir is not None or self.dataset != "mnist"):
+            raise ConfigError(
+                "images", self.images, "it cannot be given beside --data-dir or --dataset"
+            )
         if self.data_dir is not None and self.dataset != "mnist":
             raise ConfigError(
                 "data_dir",
                 self.data_dir,
                 f"the data cannot be both a directory and the dataset {self.dataset!r}; give one",
             )
+
+    def _default(self, name, value):
+        if getattr(self, name) is None:
+            object.__setattr__(self, name, value)
 
     @property
     def formulation(self):
@@ -223,14 +283,18 @@ class Config:
 
     @property
     def name(self):
-        """A name for the run: the prior, the formulation, and what differs in the data."""
+        """A name for the run: the prior, the formulation, and what differs in data and networks."""
         parts = [self.prior, self.formulation]
         if self.formulation == "semi_supervised":
             parts.append(str(self.labels))
         if self.data_dir is not None:
             parts.append(os.path.basename(self.data_dir) or "data")
+        elif self.images is not None:
+            parts += [os.path.basename(self.images) or "images", str(self.image_size)]
         elif self.dataset != "mnist":
             parts.append(self.dataset)
+        if self.arch != _DATA[self.images is not None]["arch"]:
+            parts.append(self.arch)
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(parts))
 
     @property
@@ -311,6 +375,29 @@ RECIPES = {
 }
 
 
+# What settings are by default for other data, and for a folder of images.
+_DATA = (
+    {"arch": "mlp", "code_dim": 2},
+    {"arch": "conv", "code_dim": 64, "image_size": 64, "channels": "colour"},
+)
+# What the default recipe has for convolutional networks, with and without labels.
+CONV = {
+    "epochs": 40,
+    "batch_size": 64,
+    "reconstruction_rate": 1e-3,
+    "decoder_rate": 1e-3,
+    "discriminator_rate": 1e-3,
+    "generator_rate": 1e-4,
+    "discriminator_steps": 1,
+    "decay": "linear",
+    "encoder_adam": "separate",
+    "image_shift": 0,
+    "image_noise": 0.0,
+    "code_noise": 0.0,
+    "reduction": "mean",
+}
+
+
 def _check(field, value):
     """Raise ConfigError unless ``value`` has the type and lies in the limits of ``field``."""
     if field.name == "labels":
@@ -330,8 +417,9 @@ def _check(field, value):
         if not _is(kind, item):
             name = {float: "a finite number", int: "a whole number", str: "a text"}[kind]
             raise ConfigError(field.name, value, f"expected {name}")
-        if "choices" in limits and item not in limits["choices"]:
-            raise ConfigError(field.name, value, f"expected one of {', '.join(limits['choices'])}")
+        choices = ", ".join(map(str, limits.get("choices", ())))
+        if choices and item not in limits["choices"]:
+            raise ConfigError(field.name, value, f"expected one of {choices}")
         if "at_least" in limits and item < limits["at_least"]:
             raise ConfigError(field.name, value, f"expected at least {limits['at_least']}")
         if "above" in limits and item <= limits["above"]:

@@ -1,10 +1,11 @@
-"""Images and labels: MNIST from the package, IDX files from a directory, sets from OpenML."""
+"""Images and labels: MNIST from the package, IDX files, folders of images, sets from OpenML."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import math
+import mmap
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Tuple
 import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
+from aae_mx.folder import read_folder
 
 MNIST_DIR = Path(__file__).parent / "mnist"
 IDX_FILES = (
@@ -28,9 +30,11 @@ MAX_IDX_BYTES = 2**32
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and held-out images, uint8 of shape (N, height, width), with labels.
+    """Training and held-out images, uint8, with labels.
 
-    Labels are int64 of shape (N,), positions in ``classes``, which holds the classes' names.
+    Images are (N, height, width), or (N, height, width, 3) in colour; those of a folder are
+    memory-mapped. Labels are int64 of shape (N,), positions in ``classes``, which holds the
+    classes' names; it is empty for images without labels, and the labels are then 0.
     """
 
     train_images: np.ndarray
@@ -41,7 +45,7 @@ class Dataset:
 
     @property
     def image_shape(self):
-        """(height, width) of one image."""
+        """(height, width) of one image, or (height, width, 3)."""
         return self.train_images.shape[1:]
 
     def fingerprint(self):
@@ -49,7 +53,9 @@ class Dataset:
         digest = hashlib.sha256(repr(self.classes).encode())
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array))
+            for part in parts(array, 1000):
+                digest.update(np.ascontiguousarray(part))
+                release_pages(array)
         return digest.hexdigest()
 
     def split(self, name):
@@ -59,20 +65,43 @@ class Dataset:
         return self.test_images, self.test_labels
 
 
+def parts(array, size):
+    """The stretches of at most ``size`` rows of an array, one after another."""
+    for start in range(0, len(array), size):
+        yield array[start : start + size]
+
+
+def release_pages(array):
+    """Let the system have back the memory of what was read from a memory-mapped array.
+
+    Nothing is lost: what is read again comes from the file, or from the system's copy of it.
+    """
+    while isinstance(array, np.ndarray):
+        array = array.base
+    if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.madvise(mmap.MADV_DONTNEED)
+
+
 def to_unit(images):
-    """Pixels as float32 in 0–1, one row per image: (N, height, width) uint8 to (N, pixels)."""
+    """Pixels as float32 in 0–1, one row per image: (N, height, width[, 3]) uint8 to (N, pixels)."""
     pixels = math.prod(images.shape[1:])
     return images.reshape(len(images), pixels).astype(np.float32) / np.float32(255)
 
 
-def load_dataset(config):
+def load_dataset(config, quiet=False):
     """The Dataset that a Config names.
 
-    Raises InputError for files that are missing or broken and for a set that cannot be
-    fetched, and ConfigError if the config asks for more labelled images than there are.
+    A folder of images is decoded at its first use, which is shown on stderr unless ``quiet``.
+    Raises InputError for files that are missing or broken and for a set that cannot be fetched,
+    and ConfigError if the config asks for more labelled images than there are.
     """
     if config.data_dir is not None:
         data = read_idx_directory(config.data_dir)
+    elif config.images is not None:
+        images, labels, n, classes = read_folder(
+            config.images, config.image_size, config.channels, quiet
+        )
+        data = Dataset(images[:-n], labels[:-n], images[-n:], labels[-n:], classes)
     elif config.dataset == "mnist":
         data = read_idx_directory(MNIST_DIR)
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from aae_mx.errors import InputError
 
 LOCK = ".lock"
+TRAINING = "another process is training there; wait for it or choose another --out"
 
 
 def write_aside(path, write):
@@ -62,19 +63,17 @@ def never_through_a_link(path, flags):
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
-def lock(directory):
+def lock(directory, message=TRAINING):
     """An open file that holds the directory's lock; it ends with the process at the latest.
 
-    Raises InputError if another process holds it.
+    Raises InputError with the ``message`` if another process holds it.
     """
     file = open(directory / LOCK, "a", opener=never_through_a_link)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise InputError(
-            f"{directory}: another process is training there; wait for it or choose another --out"
-        ) from error
+        raise InputError(f"{directory}: {message}") from error
     return file
 
 

@@ -210,7 +210,7 @@ def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=Fal
     InputError for settings and data that cannot be used, before anything is written, AAEError
     if the training diverges, and Interrupted, once the state is saved.
     """
-    dataset = load_dataset(config)
+    dataset = load_dataset(config, quiet)
     # Refuses a number of labels that the data do not have, before anything is written.
     training_labels(config, dataset)
     model = AAE(config, dataset.image_shape, dataset.classes)
@@ -237,7 +237,7 @@ def resume(path, quiet=False, checkpoint_every=1, keep=2, **changes):
             raise ConfigError(
                 "epochs", epochs, f"{path} has finished {position.epoch}; give more to extend it"
             )
-        dataset = load_dataset(model.config)
+        dataset = load_dataset(model.config, quiet)
         if dataset.fingerprint() != fingerprint:
             raise InputError(f"{path}: the data are no longer those that it was trained on")
         steps = steps_per_epoch(model.config, len(dataset.train_images))
