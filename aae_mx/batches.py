@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Optional
 
 import numpy as np
 
 from aae_mx import priors
 from aae_mx.backend import mx, release_threads
-from aae_mx.data import labelled_subset
+from aae_mx.data import labelled_subset, release_pages, to_unit
+from aae_mx.errors import ConfigError
 
 nd = mx.nd
 
@@ -21,11 +23,17 @@ SUBSET_STREAM, EPOCH_STREAM = 1, 2
 def training_labels(config, dataset):
     """The labels that training may see, int64 of shape (N,): n_labels stands for "unknown".
 
-    None in the unsupervised formulation.
+    None in the unsupervised formulation. Raises ConfigError if the images have none, or too few.
     """
     if config.formulation == "unsupervised":
         return None
     labels, n_labels = dataset.train_labels, len(dataset.classes)
+    if not n_labels:
+        raise ConfigError(
+            "labels",
+            config.labels,
+            f"the images of {config.images} have none; put them into one sub-folder per class",
+        )
     if config.formulation == "supervised":
         return labels
     rng = np.random.default_rng([config.seed, SUBSET_STREAM])
@@ -64,7 +72,10 @@ class Batch(NamedTuple):
 
 
 def epoch_batches(model, images, labels, epoch):
-    """The batches of one pass over ``images``, an NDArray (N, pixels), in a new order.
+    """The batches of one pass over ``images``, in a new order.
+
+    ``images``: an NDArray (N, pixels) in 0–1; or a NumPy array of uint8, (N, height, width) or
+    (N, height, width, 3), which may be larger than memory, and of which each batch is made.
 
     ``labels`` as from ``training_labels``; semi-supervised, every batch also holds images drawn
     from the labelled ones. Order, prior, noise and shifts are drawn from the seed and the number
@@ -82,7 +93,8 @@ def epoch_batches(model, images, labels, epoch):
     shuffled = None if labels is None else labels[order]
     n_labels = len(model.classes)
     drawn = [
-        draw_prior(config, shuffled, n, n_labels, rng) for _ in range(config.discriminator_steps)
+        draw_prior(config, shuffled, n, model.n_pieces, rng)
+        for _ in range(config.discriminator_steps)
     ]
     prior_codes = np.stack([codes for codes, _ in drawn], axis=1)
     code_noise = generator_noise = image_noise = condition = wrong = None
@@ -96,8 +108,9 @@ def epoch_batches(model, images, labels, epoch):
     if config.image_noise:
         # A bank of noise, from which each batch takes a stretch: drawing anew for each pixel
         # would take a tenth of the time of the step.
-        rows = config.batch_size + NOISE_BANK // images.shape[1]
-        noise = rng.standard_normal((rows, images.shape[1]), np.float32)
+        n_pixels = math.prod(images.shape[1:])
+        rows = config.batch_size + NOISE_BANK // n_pixels
+        noise = rng.standard_normal((rows, n_pixels), np.float32)
         image_noise = nd.array(noise, ctx=ctx)
         offsets = rng.integers(rows - config.batch_size, size=n, endpoint=True)
     if config.image_shift:
@@ -112,11 +125,17 @@ def epoch_batches(model, images, labels, epoch):
             others = rng.integers(1, n_labels, size=pieces.shape)
             wrong = nd.array(one_hot[(pieces + others) % n_labels], ctx=ctx)
     prior_codes = nd.array(prior_codes, ctx=ctx)
-    order = nd.array(order, ctx=ctx, dtype=np.int32)
+    in_memory = isinstance(images, nd.NDArray)
+    if in_memory:
+        order = nd.array(order, ctx=ctx, dtype=np.int32)
     release_threads()
     for start in range(0, n, config.batch_size):
         rows = slice(start, min(start + config.batch_size, n))
-        batch = noisy = nd.take(images, order[rows])
+        if in_memory:
+            batch = noisy = nd.take(images, order[rows])
+        else:
+            batch = noisy = nd.array(to_unit(images[order[rows]]), ctx=ctx)
+            release_pages(images)
         if config.image_shift:
             batch = noisy = shifted(batch, model.image_shape, config.image_shift, shifts[start])
         if image_noise is not None:
@@ -140,13 +159,18 @@ def shifted(images, shape, margin, offset):
 
     ``offset``: down and right, each in 0 to 2 ``margin``.
     """
-    (height, width), (down, right) = shape, map(int, offset)
+    height, width = shape[:2]
+    down, right = map(int, offset)
+    # Colours lie beside each other in a row.
+    colours = math.prod(shape[2:])
+    side = margin * colours
     framed = nd.pad(
-        images.reshape((-1, 1, height, width)),
+        images.reshape((-1, 1, height, width * colours)),
         mode="constant",
-        pad_width=(0, 0, 0, 0, margin, margin, margin, margin),
+        pad_width=(0, 0, 0, 0, margin, margin, side, side),
     )
-    crop = framed[:, :, down : down + height, right : right + width]
+    left = right * colours
+    crop = framed[:, :, down : down + height, left : left + width * colours]
     return crop.reshape((len(images), -1))
 
 

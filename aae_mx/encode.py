@@ -5,6 +5,9 @@ import numpy as np
 
 from aae_mx.cli import command, option_overwrite, option_run, option_seed, writable_file
 
+# Of the originals, as floats; no more are written.
+MAX_BYTES = 2**30
+
 
 @command(
     name="encode",
@@ -24,9 +27,10 @@ from aae_mx.cli import command, option_overwrite, option_run, option_seed, writa
 def main(run, out, split, seed, overwrite):
     """Encode images and write the codes, beside as many prior samples, to an npz file.
 
-    Arrays: qz (N, code_dim), the codes; y (N,), the images' labels; pz (N, code_dim), prior
-    samples; py (N,), the labels of their pieces (not for the Gaussian); x and xr (N, pixels),
-    originals and reconstructions in 0-1. All are float32 but for the int64 labels.
+    Arrays: qz (N, code_dim), the codes; y (N,), the images' labels, if they have any; pz (N,
+    code_dim), prior samples; py (N,), the labels of their pieces (not for the Gaussian); x and xr
+    (N, pixels), originals and reconstructions in 0-1 (not if they had more than 1 GB each). All
+    are float32 but for the int64 labels.
     """
     out = writable_file(out, [".npz"], overwrite)
 
@@ -41,11 +45,13 @@ def main(run, out, split, seed, overwrite):
     prior, pieces = model.sample_prior(len(codes), seed=seed)
     arrays = {
         "qz": codes,
-        "y": labels,
         "pz": prior,
-        "x": to_unit(images),
-        "xr": model.decode(codes).reshape(len(codes), -1),
     }
+    if model.classes:
+        arrays["y"] = labels
+    if 4 * images.size <= MAX_BYTES:
+        arrays["x"] = to_unit(images)
+        arrays["xr"] = model.decode(codes).reshape(len(codes), -1)
     if pieces is not None:
         arrays["py"] = pieces
     write_aside(out, lambda file: np.savez_compressed(file, **arrays))

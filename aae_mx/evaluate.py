@@ -14,6 +14,8 @@ from aae_mx.errors import InputError
 
 # Prior samples of which a code's nearest is looked for, as in the baseline.
 N_PRIOR = 20_000
+# Images of twice this side and more are made smaller for the judge.
+JUDGE_SIDE = 32
 # Streams of random numbers, each seeded by (seed, stream).
 MATCH, LABELS, SAMPLES, FLOOR = range(4)
 
@@ -24,6 +26,7 @@ METRICS = {
     "label_agreement": ("codes in their label's piece", "{:.3f}"),
     "neighbour_accuracy": ("codes: 10-NN label accuracy", "{:.3f}"),
     "reconstruction_l2": ("reconstruction: mean L2 error", "{:.2f}"),
+    "reconstruction_psnr": ("reconstruction: mean PSNR, dB", "{:.2f}"),
     "frechet_distance": ("samples: Fréchet distance", "{:.2f}"),
     "class_entropy": ("samples: class entropy, bits", "{:.2f}"),
 }
@@ -79,49 +82,44 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
     """The METRICS of a trained model on the first ``n`` held-out images; by default on all.
 
     Returns {"images": n, "metrics": {name: float or None}, "ideal": the same of a perfect
-    model}. None: the label agreement without labels, and the reconstruction's ideal, which two
-    dimensions do not have. ``dataset`` is the one that the run was trained on, ``judge`` a
-    ``metrics.Judge`` of its training images, both made anew by default. Raises InputError for
-    fewer than two held-out images.
+    model}. None: the label agreement without labels; what needs classes, of images that have
+    none; and the reconstruction's ideal, which two dimensions do not have. ``dataset`` is the one
+    that the run was trained on, ``judge`` a ``metrics.Judge`` of its training images, both made
+    anew by default. Raises InputError for fewer than two held-out images.
     """
-    from aae_mx.data import load_dataset, to_unit
+    from aae_mx.data import load_dataset
 
     dataset = dataset or load_dataset(model.config)
-    images, labels = to_unit(dataset.test_images[:n]), dataset.test_labels[:n]
+    images, labels = dataset.test_images[:n], dataset.test_labels[:n]
     n = len(images)
     if n < 2:
         raise InputError(f"{n} held-out images: at least two are needed to measure anything")
-    judge = judge or make_judge(dataset)
     codes = model.encode(images)
+    norms = model.error_norms(images)
     prior, _ = model.sample_prior(n, seed=[seed, MATCH])
     other_prior, _ = model.sample_prior(n, seed=[seed, FLOOR])
-    real = judge.features(images)
-    samples = model.sample(n, seed=[seed, SAMPLES]).reshape(n, -1)
-    training_images = to_unit(dataset.train_images[:n])
 
     def distance(points):
         return metrics.sliced_wasserstein(points, prior, np.random.default_rng([seed, MATCH]))
 
-    measured = {
-        "two_sample_accuracy": metrics.two_sample_accuracy(codes, prior),
-        "sliced_wasserstein": distance(codes),
-        "label_agreement": None,
-        "neighbour_accuracy": metrics.neighbour_accuracy(codes, labels),
-        "reconstruction_l2": metrics.reconstruction_l2(
-            images, model.decode(codes).reshape(images.shape)
-        ),
-        "frechet_distance": metrics.frechet_distance(judge.features(samples), real),
-        "class_entropy": judge.class_entropy(samples),
-    }
-    ideal = {
-        "two_sample_accuracy": 0.5,
-        "sliced_wasserstein": distance(other_prior),
-        "label_agreement": None,
-        "neighbour_accuracy": 1.0,
-        "reconstruction_l2": None,
-        "frechet_distance": metrics.frechet_distance(judge.features(training_images), real),
-        "class_entropy": judge.class_entropy(images),
-    }
+    measured, ideal = dict.fromkeys(METRICS), dict.fromkeys(METRICS)
+    measured["two_sample_accuracy"] = metrics.two_sample_accuracy(codes, prior)
+    measured["sliced_wasserstein"] = distance(codes)
+    measured["reconstruction_l2"] = float(norms.mean())
+    measured["reconstruction_psnr"] = metrics.psnr(norms, model.n_pixels)
+    ideal["two_sample_accuracy"] = 0.5
+    ideal["sliced_wasserstein"] = distance(other_prior)
+    if model.classes:
+        judge = judge or make_judge(dataset)
+        held_out, training = (judged(x) for x in (images, dataset.train_images[:n]))
+        sampled = sampled_for_judge(model, n, seed)
+        real = judge.features(held_out)
+        measured["neighbour_accuracy"] = metrics.neighbour_accuracy(codes, labels)
+        measured["frechet_distance"] = metrics.frechet_distance(judge.features(sampled), real)
+        measured["class_entropy"] = judge.class_entropy(sampled)
+        ideal["neighbour_accuracy"] = 1.0
+        ideal["frechet_distance"] = metrics.frechet_distance(judge.features(training), real)
+        ideal["class_entropy"] = judge.class_entropy(held_out)
     if model.config.formulation != "unsupervised":
         points, pieces = model.sample_prior(N_PRIOR, seed=[seed, LABELS])
         again, names = model.sample_prior(n, seed=[seed, FLOOR])
@@ -132,10 +130,35 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
 
 def make_judge(dataset):
     """The ``metrics.Judge`` of a dataset's training images."""
-    from aae_mx.data import to_unit
-
     part = slice(metrics.Judge.MAX_IMAGES)
-    return metrics.Judge(to_unit(dataset.train_images[part]), dataset.train_labels[part])
+    return metrics.Judge(judged(dataset.train_images[part]), dataset.train_labels[part])
+
+
+def judged(images):
+    """Images as the judge sees them: rows of floats in 0–1, large ones averaged to 32 a side.
+
+    ``images``: uint8 or floats in 0–1, (N, height, width) or (N, height, width, 3).
+    """
+    from aae_mx.data import parts, release_pages, to_unit
+
+    factor = max(1, min(images.shape[1:3]) // JUDGE_SIDE)
+    height, width = (size // factor for size in images.shape[1:3])
+    rows = []
+    for part in parts(images, 1000):
+        part = part[:, : height * factor, : width * factor]
+        part = to_unit(part) if part.dtype == np.uint8 else part
+        blocks = part.reshape(len(part), height, factor, width, factor, -1)
+        rows.append((blocks if factor == 1 else blocks.mean(axis=(2, 4))).reshape(len(part), -1))
+        release_pages(images)
+    return np.concatenate(rows)
+
+
+def sampled_for_judge(model, n, seed):
+    """``n`` decoded prior samples, as ``judged`` gives them."""
+    from aae_mx.data import parts
+
+    codes, _ = model.sample_prior(n, seed=[seed, SAMPLES])
+    return np.concatenate([judged(model.decode(part)) for part in parts(codes, 1000)])
 
 
 def table(results):

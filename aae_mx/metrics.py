@@ -72,10 +72,19 @@ def _neighbours(points, k):
     return NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
 
 
-def reconstruction_l2(images, reconstructions):
-    """Mean over images of the L2 norm of x̂ − x, any shape (N, ...); ≥ 0."""
-    errors = (reconstructions - images).reshape(len(images), -1)
-    return float(np.linalg.norm(errors, axis=1).mean())
+def error_norms(images, reconstructions):
+    """The L2 norm of x̂ − x of each image, any shape (N, ...), to (N,); ≥ 0."""
+    return np.linalg.norm((reconstructions - images).reshape(len(images), -1), axis=1)
+
+
+def psnr(norms, n_pixels):
+    """Mean over images of the peak signal-to-noise ratio, in dB, from their ``error_norms``.
+
+    10 log10 of 1 over the mean squared error of an image's pixels in 0–1, over its ``n_pixels``
+    (those of each colour); an image without error counts as one with 1e-10, or 100 dB.
+    """
+    errors = np.maximum(norms.astype(np.float64) ** 2 / n_pixels, 1e-10)
+    return float((-10 * np.log10(errors)).mean())
 
 
 class Judge:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from aae_mx import data, priors
+from aae_mx import data, metrics, priors
 from aae_mx.backend import context, mx
 from aae_mx.errors import InputError
 from aae_mx.losses import AdversarialLoss, ReconstructionLoss
 from aae_mx.networks import build_networks
 
-# Images per forward pass outside of training; large enough to keep the cores busy.
-INFERENCE_BATCH = 1000
+# Images per forward pass outside of training, large enough to keep the cores busy: so many, or
+# fewer of so many pixels together.
+INFERENCE_BATCH, INFERENCE_PIXELS = 1000, 2_000_000
 
 
 class AAE:
     """The three networks with what is needed to use them.
 
-    ``image_shape`` is (height, width), ``classes`` the names of the labels. The networks are
+    ``image_shape`` is (height, width), or (height, width, 3) in colour; ``classes`` are the names
+    of the labels, none for images without. The networks are
     freshly drawn from the config's seed; ``aae_mx.fit`` and ``aae_mx.load`` return trained
     ones, with their directory as ``run``.
     """
@@ -29,28 +31,29 @@ class AAE:
         self.image_shape = tuple(image_shape)
         self.classes = tuple(classes)
         self.ctx = context(config.ctx)
-        self.networks = build_networks(
-            config, int(np.prod(self.image_shape)), len(self.classes), self.ctx
-        )
+        self.n_pixels = int(np.prod(self.image_shape))
+        # Into how many pieces the prior falls: one per label, ten as in the post without any.
+        self.n_pieces = len(self.classes) or 10
+        self.networks = build_networks(config, self.image_shape, len(self.classes), self.ctx)
         self.encoder = self.networks["encoder"]
         self.decoder = self.networks["decoder"]
         self.discriminator = self.networks["discriminator"]
         self.reconstruction_loss = ReconstructionLoss(
             config.reconstruction,
-            scale=1 / np.prod(self.image_shape) if config.reduction == "mean" else 1,
+            scale=1 / self.n_pixels if config.reduction == "mean" else 1,
         )
         self.adversarial_loss = AdversarialLoss()
 
     def encode(self, images):
         """Codes z, float32 of shape (N, code_dim).
 
-        ``images``: uint8 in 0–255 or floats in 0–1, of shape (N, height, width) or
-        (N, pixels). Raises InputError for other shapes, types and values.
+        ``images``: uint8 in 0–255 or floats in 0–1, of shape (N, *image_shape) or (N, pixels).
+        Raises InputError for other shapes, types and values.
         """
-        return self._in_batches(self.encoder, self._pixels(images))
+        return self._in_batches(self.encoder, self._checked(images), _pixels)
 
     def decode(self, codes):
-        """Images, float32 in 0–1 of shape (N, height, width), from codes (N, code_dim).
+        """Images, float32 in 0–1 of shape (N, *image_shape), from codes (N, code_dim).
 
         Raises InputError if the codes have another shape or are not finite.
         """
@@ -83,7 +86,7 @@ class AAE:
                 n,
                 np.random.default_rng(seed),
                 code_dim=self.config.code_dim,
-                n_labels=len(self.classes),
+                n_labels=self.n_pieces,
                 labels=labels,
                 **self.config.prior_parameters,
             )
@@ -93,42 +96,71 @@ class AAE:
     def sample(self, n, labels=None, seed=None):
         """``n`` new images: prior samples, decoded. Arguments as in ``sample_prior``.
 
-        Returns float32 in 0–1 of shape (n, height, width).
+        Returns float32 in 0–1 of shape (n, *image_shape).
         """
         codes, _ = self.sample_prior(n, labels, seed)
         return self.decode(codes)
 
     def reconstruct(self, images):
-        """Images encoded and decoded: float32 in 0–1 of shape (N, height, width)."""
+        """Images encoded and decoded: float32 in 0–1 of shape (N, *image_shape)."""
         return self.decode(self.encode(images))
 
-    def _pixels(self, images):
-        """Images as float32 in 0–1, (N, pixels)."""
-        images = np.asarray(images)
-        n_pixels = int(np.prod(self.image_shape))
-        if images.shape[1:] not in (self.image_shape, (n_pixels,)):
+    def error_norms(self, images):
+        """The L2 norm of x̂ − x of each image, float32 of shape (N,); ``images`` as in ``encode``.
+
+        It works in parts, so that the images may be more than fit into memory.
+        """
+        images = self._checked(images)
+        norms = []
+        for part in data.parts(images, self._batch_size):
+            reconstructed = self.reconstruct(part).reshape(len(part), -1)
+            norms.append(metrics.error_norms(_pixels(part), reconstructed))
+            data.release_pages(images)
+        return np.concatenate(norms)
+
+    def _checked(self, images):
+        """Images as an array that ``_pixels`` can take."""
+        images = np.asanyarray(images)
+        if images.shape[1:] not in (self.image_shape, (self.n_pixels,)):
             raise InputError(
-                f"images of shape {images.shape}: expected (N, {n_pixels}) or "
+                f"images of shape {images.shape}: expected (N, {self.n_pixels}) or "
                 f"(N, {', '.join(map(str, self.image_shape))})"
             )
         if images.dtype == np.uint8:
-            return data.to_unit(images)
+            return images
         if not np.issubdtype(images.dtype, np.floating):
             raise InputError(f"images of type {images.dtype}: expected uint8 or floats in 0-1")
-        pixels = images.reshape(-1, n_pixels).astype(np.float32)
-        if pixels.size and not (pixels.min() >= 0 and pixels.max() <= 1):
-            raise InputError(
-                f"images with pixels from {pixels.min()} to {pixels.max()}: expected uint8, or "
-                "floats in 0-1"
-            )
-        return pixels
+        if images.size:
+            low, high = np.float32(images.min()), np.float32(images.max())
+            if not (low >= 0 and high <= 1):
+                raise InputError(
+                    f"images with pixels from {low} to {high}: expected uint8, or floats in 0-1"
+                )
+        return images
 
-    def _in_batches(self, network, rows):
-        outputs = [
-            network(mx.nd.array(rows[start : start + INFERENCE_BATCH], ctx=self.ctx))
-            for start in range(0, len(rows), INFERENCE_BATCH)
-        ]
+    @property
+    def _batch_size(self):
+        return max(1, min(INFERENCE_BATCH, INFERENCE_PIXELS // self.n_pixels))
+
+    def _in_batches(self, network, rows, ready=np.asarray):
+        """The outputs for all rows, each batch of which ``ready`` makes the input."""
+        queued, outputs = [], []
+        for part in data.parts(rows, self._batch_size):
+            queued.append(network(mx.nd.array(ready(part), ctx=self.ctx)))
+            data.release_pages(rows)
+            if len(queued) == 3:
+                # Not all at once, as inputs and outputs would take too much memory.
+                outputs.append(queued.pop(0).asnumpy())
+        outputs += [output.asnumpy() for output in queued]
         if not outputs:
             # Nothing in, nothing out, but with the right number of columns.
-            return network(mx.nd.zeros((1, rows.shape[1]), ctx=self.ctx)).asnumpy()[:0]
-        return mx.nd.concat(*outputs, dim=0).asnumpy()
+            columns = int(np.prod(rows.shape[1:]))
+            return network(mx.nd.zeros((1, columns), ctx=self.ctx)).asnumpy()[:0]
+        return np.concatenate(outputs)
+
+
+def _pixels(images):
+    """Images, uint8 or floats, as rows of float32 in 0–1: (N, pixels)."""
+    if images.dtype == np.uint8:
+        return data.to_unit(images)
+    return images.reshape(len(images), -1).astype(np.float32)

@@ -1,12 +1,16 @@
 """The three networks of an adversarial autoencoder, as Gluon HybridBlocks.
 
-All are multi-layer perceptrons (the post's, and the paper's appendix A.1): no batch
-normalisation, and no activation on their outputs.
+The discriminator is a multi-layer perceptron; encoder and decoder are either that (the post's,
+and the paper's appendix A.1) or convolutional, of the shape of Radford et al., arXiv 1511.06434.
+The perceptrons have no batch normalisation, and no output has an activation.
 """
+
+import math
 
 import numpy as np
 
 from aae_mx.backend import mx
+from aae_mx.errors import ConfigError
 
 nn = mx.gluon.nn
 
@@ -40,6 +44,74 @@ class Decoder(nn.HybridBlock):
 
     def hybrid_forward(self, F, codes):
         return self.layers(codes)
+
+
+class ConvEncoder(nn.HybridBlock):
+    """Images (N, pixels) in 0–1, rows of ``image_shape``, to codes z (N, code_dim).
+
+    Convolutions of 4 × 4 with stride 2 halve the sides, each followed by batch normalisation
+    and the activation, down to maps of 4 to 7 pixels a side; see ``conv_sizes``.
+    """
+
+    def __init__(self, image_shape, filters, code_dim, activation, **kwargs):
+        super().__init__(**kwargs)
+        channels, side = conv_sizes(image_shape, filters)
+        self.image_shape = (*image_shape[:2], channels[0])
+        self.layers = nn.HybridSequential()
+        for inputs, outputs in zip(channels[:-1], channels[1:]):
+            self.layers.add(
+                nn.Conv2D(outputs, 4, 2, 1, use_bias=False, in_channels=inputs),
+                nn.BatchNorm(in_channels=outputs),
+                nn.Activation(activation),
+            )
+        self.layers.add(nn.Flatten(), nn.Dense(code_dim, in_units=channels[-1] * side**2))
+
+    def hybrid_forward(self, F, images):
+        images = F.reshape(images, shape=(-1, *self.image_shape))
+        return self.layers(F.transpose(images, axes=(0, 3, 1, 2)))
+
+
+class ConvDecoder(nn.HybridBlock):
+    """Codes z (N, code_dim) to pixel logits (N, pixels): the encoder's layers in reverse."""
+
+    def __init__(self, image_shape, filters, code_dim, activation, **kwargs):
+        super().__init__(**kwargs)
+        channels, side = conv_sizes(image_shape, filters)
+        self.map_shape = (channels[-1], side, side)
+        self.first = nn.Dense(channels[-1] * side**2, in_units=code_dim)
+        self.layers = nn.HybridSequential()
+        for layer in range(len(channels) - 1, 0, -1):
+            inputs, outputs, last = channels[layer], channels[layer - 1], layer == 1
+            self.layers.add(
+                nn.BatchNorm(in_channels=inputs),
+                nn.Activation(activation),
+                nn.Conv2DTranspose(outputs, 4, 2, 1, use_bias=last, in_channels=inputs),
+            )
+
+    def hybrid_forward(self, F, codes):
+        maps = self.layers(F.reshape(self.first(codes), shape=(-1, *self.map_shape)))
+        return F.flatten(F.transpose(maps, axes=(0, 2, 3, 1)))
+
+
+def conv_sizes(image_shape, filters):
+    """The channels of the image and of each layer after it, and the side of the last maps.
+
+    Raises ConfigError for images that are not square or whose side cannot be halved so far.
+    """
+    side = image_shape[0]
+    channels = [image_shape[2] if len(image_shape) == 3 else 1]
+    while side > 7 and side % 2 == 0:
+        side //= 2
+        channels.append(filters * min(2 ** (len(channels) - 1), 8))
+    if side not in range(4, 8) or len(channels) == 1 or image_shape[0] != image_shape[1]:
+        size = " × ".join(map(str, image_shape[:2]))
+        raise ConfigError(
+            "arch",
+            "conv",
+            f"the images are {size} pixels, which cannot be halved down to 4 to 7 (as 28, 32, 64 "
+            "and 128 can); use --arch mlp",
+        )
+    return channels, side
 
 
 class Discriminator(nn.HybridBlock):
@@ -79,15 +151,20 @@ def discriminator_inputs(code_dim, n_conditions, conditioning):
     return n_conditions + code_dim + product
 
 
-def build_networks(config, n_pixels, n_labels, ctx):
+def build_networks(config, image_shape, n_labels, ctx):
     """Encoder, decoder and discriminator for a Config: weights N(0, init_std²), biases 0.
 
-    Returns a dictionary of them under those names. The weights depend on the seed alone.
+    Returns a dictionary of them under those names. The weights depend on the seed alone. Raises
+    ConfigError for convolutional networks on images whose size they cannot have.
     """
-    shape = (config.hidden, config.code_dim, config.activation)
+    if config.arch == "conv":
+        kinds, sizes = (ConvEncoder, ConvDecoder), (image_shape, config.filters)
+    else:
+        kinds, sizes = (Encoder, Decoder), (int(np.prod(image_shape)), config.hidden)
+    encoder, decoder = (kind(*sizes, config.code_dim, config.activation) for kind in kinds)
     networks = {
-        "encoder": Encoder(n_pixels, *shape),
-        "decoder": Decoder(n_pixels, *shape),
+        "encoder": encoder,
+        "decoder": decoder,
         "discriminator": Discriminator(
             config.code_dim,
             _n_conditions(config, n_labels),
@@ -118,6 +195,11 @@ def parameters(network):
     return network._collect_params_with_prefix()
 
 
+def trained_parameters(network):
+    """Those of ``parameters`` that have gradients: not the running means of batch normalisation."""
+    return {name: p for name, p in parameters(network).items() if p.grad_req != "null"}
+
+
 def optimized_networks(model):
     """The network that each optimizer of a model steps, {optimizer: network}.
 
@@ -128,19 +210,27 @@ def optimized_networks(model):
     return {**model.networks, **({"generator": model.encoder} if separate else {})}
 
 
-def n_parameters(config, n_pixels, n_labels):
+def n_parameters(config, image_shape, n_labels):
     """The number of weights and biases of the three networks of a Config."""
     conditions = _n_conditions(config, n_labels)
-    hidden = config.hidden
-    layers = [
-        (n_pixels, *hidden, config.code_dim),
-        (config.code_dim, *reversed(hidden), n_pixels),
-        (
-            discriminator_inputs(config.code_dim, conditions, config.conditioning),
-            *config.discriminator_hidden,
-            1,
-        ),
-    ]
-    return sum(
-        (inputs + 1) * outputs for sizes in layers for inputs, outputs in zip(sizes[:-1], sizes[1:])
+    inputs = discriminator_inputs(config.code_dim, conditions, config.conditioning)
+    perceptrons = [(inputs, *config.discriminator_hidden, 1)]
+    convolutions = 0
+    if config.arch == "conv":
+        channels, side = conv_sizes(image_shape, config.filters)
+        units = channels[-1] * side**2
+        perceptrons += [(units, config.code_dim), (config.code_dim, units)]
+        # Encoder and decoder; batch normalisation has four numbers per channel.
+        convolutions = 2 * sum(16 * a * b for a, b in zip(channels[:-1], channels[1:]))
+        convolutions += 2 * 4 * sum(channels[1:]) + channels[0]
+    else:
+        n_pixels = math.prod(image_shape)
+        perceptrons += [
+            (n_pixels, *config.hidden, config.code_dim),
+            (config.code_dim, *reversed(config.hidden), n_pixels),
+        ]
+    return convolutions + sum(
+        (inputs + 1) * outputs
+        for sizes in perceptrons
+        for inputs, outputs in zip(sizes[:-1], sizes[1:])
     )

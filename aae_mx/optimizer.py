@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 
 from aae_mx.backend import mx
-from aae_mx.networks import parameters
+from aae_mx.networks import trained_parameters
 
 
 class Adam:
@@ -29,7 +29,7 @@ class Adam:
         self.decay = {"beta1": beta1, "beta2": beta2}
         self.options = {**self.decay, "epsilon": epsilon, "clip_gradient": clip}
         self.steps = 0
-        self.parameters = parameters(network)
+        self.parameters = trained_parameters(network)
         self.means = {name: mx.nd.zeros_like(p.data()) for name, p in self.parameters.items()}
         self.squares = {name: mx.nd.zeros_like(p.data()) for name, p in self.parameters.items()}
         contexts = {mean.context.device_type for mean in self.means.values()}

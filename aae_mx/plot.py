@@ -33,8 +33,8 @@ MOVING, N_MOVING, MOVING_INCHES, MOVING_DPI, FRAMES_PER_SECOND = "training.gif",
 def main(run, out, animate, seed):
     """Draw p(z), q(z), the decoded plane, reconstructions, samples and losses of a run.
 
-    The files (pz.png, qz.png, output.png, reconstructions.png, samples.png, losses.png) of an
-    earlier call are replaced.
+    The files (pz.png, qz.png, output.png, reconstructions.png, samples.png, interpolations.png,
+    losses.png) of an earlier call are replaced.
     """
     from aae_mx.run import load
 
@@ -45,7 +45,7 @@ def main(run, out, animate, seed):
 
 
 def plot_run(model, out=None, dataset=None, seed=0):
-    """Write the six figures of a trained model into ``out``; returns that directory.
+    """Write the seven figures of a trained model into ``out``; returns that directory.
 
     ``out`` is RUN/figures by default, ``dataset`` the one that the run was trained on. q(z)
     shows the first 12,800 training images, as the post does; its points in the
@@ -68,30 +68,54 @@ def plot_run(model, out=None, dataset=None, seed=0):
     with saved(out / "pz.png") as axes:
         plotting.scatter_prior(prior, pieces, model.classes, limit=limit, ax=axes)
     with saved(out / "qz.png") as axes:
-        labels = dataset.train_labels[:N_POINTS]
+        labels = dataset.train_labels[:N_POINTS] if model.classes else None
         plotting.scatter_codes(codes, labels, model.classes, limit=limit, ax=axes)
     with saved(out / "output.png") as axes:
         plotting.show_plane(model.decode(plotting.plane_codes(fitted)), ax=axes)
     originals = to_unit(dataset.test_images[:N_IMAGES]).reshape(-1, *model.image_shape)
-    with saved(out / "reconstructions.png", height=0.4 + plotting.sheet_height(200, 20)) as axes:
-        plotting.show_reconstructions(originals, model.reconstruct(originals), ax=axes)
+    columns = plotting.sheet_columns(model.image_shape, 20) // 2 * 2
+    shown = originals[: columns * columns // 2]
+    height = 0.4 + plotting.sheet_height(2 * len(shown), columns)
+    with saved(out / "reconstructions.png", height=height) as axes:
+        plotting.show_reconstructions(shown, model.reconstruct(shown), columns, ax=axes)
     with saved(out / "samples.png") as axes:
-        samples, columns = prior_sheet(model, N_IMAGES, seed=seed)
+        columns = plotting.sheet_columns(model.image_shape, 10)
+        samples, columns = prior_sheet(model, columns * columns, columns, seed=seed)
         plotting.show_images(samples, columns, "prior samples, decoded", ax=axes)
+    columns = plotting.sheet_columns(model.image_shape, 10)
+    pairs = min(columns, len(originals) // 2)
+    first, last = originals[:pairs], originals[pairs : 2 * pairs]
+    height = 0.4 + plotting.sheet_height(columns * pairs, columns)
+    with saved(out / "interpolations.png", height=height) as axes:
+        between = interpolations(model, first, last, columns - 2)
+        plotting.show_interpolations(first, between, last, ax=axes)
     with saved(out / "losses.png", width=15, height=4, columns=3) as axes:
         plotting.loss_curves(read_history(model.run), axes)
     return out
 
 
-def prior_sheet(model, n, seed):
-    """``n`` decoded prior samples for a sheet, and its columns.
+def interpolations(model, first, last, steps):
+    """Decoded codes on the lines between those of images: (N, steps, *image_shape) in 0–1.
+
+    ``first``, ``last``: as many images, where the lines begin and end.
+    """
+    start, end = (model.encode(images)[:, None] for images in (first, last))
+    way = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+    codes = (1 - way) * start + way * end
+    return model.decode(codes.reshape(-1, codes.shape[-1])).reshape(-1, steps, *model.image_shape)
+
+
+def prior_sheet(model, n, columns, seed):
+    """``n`` decoded prior samples for a sheet of about ``columns``, and its columns.
 
     If labels mean something, every column holds the samples of one label.
     """
     if model.config.formulation == "unsupervised":
-        return model.sample(n, seed=seed), None
-    columns = len(model.classes)
-    return model.sample(n, labels=np.arange(n) % columns, seed=seed), columns
+        return model.sample(n, seed=seed), columns
+    n_labels = len(model.classes)
+    columns = n_labels * max(1, columns // n_labels)
+    labels = np.arange(n) % columns % n_labels
+    return model.sample(n, labels=labels, seed=seed), columns
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import numpy as np
 FIGURE_INCHES = 8
 POINT_SIZE = 8
 COLOUR_MAP = "rainbow"
+# The width of a sheet of images in a figure that is saved.
+SHEET_PIXELS = 780
 # The post's decoded plane: z in [−4, 4]² in steps of 0.4.
 PLANE_EXTENT = 4.0
 PLANE_STEPS = 21
@@ -124,7 +126,7 @@ def plane_codes(fitted=None, extent=PLANE_EXTENT, steps=PLANE_STEPS):
 
 
 def show_plane(images, title="decoded plane", ax=None):
-    """The images decoded from ``plane_codes``, (441, height, width), where their codes lie."""
+    """The images decoded from ``plane_codes``, (441, height, width[, 3]), where their codes lie."""
     ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
     half = PLANE_EXTENT / (PLANE_STEPS - 1)
     edge = PLANE_EXTENT + half
@@ -136,7 +138,10 @@ def show_plane(images, title="decoded plane", ax=None):
 
 
 def show_images(images, columns=None, title=None, ax=None):
-    """Images (N, height, width) in 0–1 as a sheet, ``columns`` to a row (as a square if None)."""
+    """Images in 0–1 as a sheet, ``columns`` to a row (as a square if None).
+
+    They are (N, height, width), or (N, height, width, 3) in colour.
+    """
     columns = columns or _square(len(images))
     ax = _axes(ax, FIGURE_INCHES, sheet_height(len(images), columns))
     _show(ax, tile(images, columns))
@@ -146,13 +151,24 @@ def show_images(images, columns=None, title=None, ax=None):
     return ax
 
 
-def show_reconstructions(originals, reconstructions, title=None, ax=None):
-    """Pairs of columns, ten to a row: each original with its reconstruction on its right.
+def show_reconstructions(originals, reconstructions, columns=20, title=None, ax=None):
+    """Pairs of columns, ten to a row by default: each original, its reconstruction on its right.
 
-    Both are (N, height, width) in 0–1.
+    Both are (N, height, width), or (N, height, width, 3), in 0–1.
     """
     pairs = np.stack([originals, reconstructions], axis=1).reshape(-1, *originals.shape[1:])
-    return show_images(pairs, 20, title or "originals, each with its reconstruction", ax)
+    return show_images(pairs, columns, title or "originals, each with its reconstruction", ax)
+
+
+def show_interpolations(first, between, last, title=None, ax=None):
+    """One row per pair of images: the first, what is decoded on the way, the last.
+
+    ``first``, ``last``: (N, height, width), or (N, height, width, 3), in 0–1; ``between``:
+    (N, steps, height, width), or (N, steps, height, width, 3).
+    """
+    rows = np.concatenate([first[:, None], between, last[:, None]], axis=1)
+    title = title or "from an original (left) to another (right), by the line between their codes"
+    return show_images(rows.reshape(-1, *first.shape[1:]), rows.shape[1], title, ax)
 
 
 def loss_curves(history, axes=None):
@@ -200,6 +216,11 @@ def sheet_height(n, columns=None):
     return FIGURE_INCHES * math.ceil(n / columns) / columns
 
 
+def sheet_columns(image_shape, most):
+    """How many images, at most ``most``, lie beside each other on a sheet without shrinking."""
+    return max(2, min(most, SHEET_PIXELS // image_shape[1]))
+
+
 def _square(n):
     return math.ceil(math.sqrt(n))
 
@@ -216,7 +237,9 @@ def tile(images, columns):
 
 
 def _show(ax, sheet, **kwargs):
-    ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", **kwargs)
+    # A sheet of large images may have more pixels than the figure, or nearly as many.
+    smooth = "nearest" if max(sheet.shape[:2]) < 0.8 * SHEET_PIXELS else "antialiased"
+    ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation=smooth, **kwargs)
 
 
 def _axes(ax, width, height):

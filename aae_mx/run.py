@@ -34,7 +34,12 @@ from aae_mx.config import Config
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.files import LOCK, inside, lock, read_text, write_aside
 from aae_mx.model import AAE
-from aae_mx.networks import n_parameters, optimized_networks, parameters
+from aae_mx.networks import (
+    n_parameters,
+    optimized_networks,
+    parameters,
+    trained_parameters,
+)
 
 # Of config.json and the checkpoints; 2 brought the directory of checkpoints.
 FORMAT = 2
@@ -287,10 +292,13 @@ def _load(path, changes):
     description = read_description(path)
     config = dataclasses.replace(description["config"], **changes)
     shape, classes = description["image_shape"], description["classes"]
+    try:
+        weights = 4 * n_parameters(config, shape, len(classes))
+    except ConfigError as error:
+        raise InputError(f"{path / CONFIG}: {error}") from error
     files = checkpoints(path)
     if files:
         # Before networks are made, of the size that a damaged config.json may ask for.
-        weights = 4 * n_parameters(config, shape[0] * shape[1], len(classes))
         size = inside(path, files[-1]).stat().st_size
         if size < weights:
             raise InputError(
@@ -325,7 +333,7 @@ def _expected_arrays(model):
             expected[f"{name}/{key}"] = ("<f4", parameter.shape)
     for name, network in optimized_networks(model).items():
         expected[f"adam/{name}/steps"] = ("<i8", ())
-        for key, parameter in parameters(network).items():
+        for key, parameter in trained_parameters(network).items():
             for state in ("mean", "square"):
                 expected[f"adam/{name}/{state}/{key}"] = ("<f4", parameter.shape)
     return expected
@@ -409,14 +417,18 @@ def read_description(path):
             )
         shape, classes = description["image_shape"], description["classes"]
         if not (
-            len(shape) == 2
+            len(shape) in (2, 3)
             and all(isinstance(size, int) and 0 < size < 2**16 for size in shape)
-            and classes
+            and shape[2:] in ([], [3])
+            and isinstance(classes, list)
             and all(isinstance(name, str) for name in classes)
             and isinstance(description["data"], str)
         ):
             raise InputError(f"{file}: its image_shape, classes or data are not what a run has")
-        return {**description, "config": Config.from_dict(description["config"])}
+        config = Config.from_dict(description["config"])
+        if not classes and config.labels != "none":
+            raise InputError(f"{file}: it was trained with labels, but names no classes")
+        return {**description, "config": config}
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no run here ({CONFIG} is missing)") from error
     except ConfigError as error:

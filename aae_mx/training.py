@@ -24,7 +24,6 @@ from aae_mx.backend import mx
 from aae_mx.batches import epoch_batches, images_per_epoch, steps_per_epoch, training_labels
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
-from aae_mx.metrics import reconstruction_l2
 from aae_mx.model import AAE
 from aae_mx.networks import optimized_networks, parameters
 from aae_mx.optimizer import Adam
@@ -158,6 +157,8 @@ def train_epoch(model, optimizers, images, labels, epoch, watch, at=None, stop=(
     the metrics' means so far. Returns the number of batches done, and the metrics' sums over
     their images as a tuple. Raises AAEError when a metric or a weight is no longer finite.
     """
+    # Inference may still be laying out weights to its liking, which adam.c must not meet.
+    nd.waitall()
     at = at or Position()
     sums = nd.array(at.sums, ctx=model.ctx)
     steps = steps_per_epoch(model.config, len(images))
@@ -254,8 +255,7 @@ def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
     """The epochs of a run that are still to do, from ``position`` on."""
     config = model.config
     labels = training_labels(config, dataset)
-    images = nd.array(to_unit(dataset.train_images), ctx=model.ctx)
-    test_images = to_unit(dataset.test_images)
+    images = training_images(model, dataset)
     steps = steps_per_epoch(config, len(images))
     log = run.path / "train.log"
     progress = Progress(config.epochs, steps, position.epoch, quiet, log)
@@ -284,11 +284,10 @@ def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
                 run.save(position, model, optimizers)
             else:
                 seen = images_per_epoch(config, len(images))
-                reconstructed = model.reconstruct(test_images).reshape(test_images.shape)
                 row = {
                     "epoch": epoch,
                     **{name: total / seen for name, total in zip(METRICS, sums)},
-                    "held_out_l2": reconstruction_l2(test_images, reconstructed),
+                    "held_out_l2": float(model.error_norms(dataset.test_images).mean()),
                     "seconds": time.monotonic() - start,
                 }
                 position = Position(epoch)
@@ -337,11 +336,18 @@ def stop_signals():
         restore()
 
 
+def training_images(model, dataset):
+    """The images that ``epoch_batches`` takes: on the device, or those of a folder as they are."""
+    if model.config.images is not None:
+        return dataset.train_images
+    return nd.array(to_unit(dataset.train_images), ctx=model.ctx)
+
+
 def seconds_per_image(config, dataset):
     """Seconds that a training takes per image of its batches, by a few steps of another model."""
     model = AAE(config, dataset.image_shape, dataset.classes)
     optimizers = build_optimizers(model)
-    images = nd.array(to_unit(dataset.train_images), ctx=model.ctx)
+    images = training_images(model, dataset)
     batches = epoch_batches(model, images, training_labels(config, dataset), 1)
     # The first steps include setting up, which a training does once.
     for _ in range(2):

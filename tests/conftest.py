@@ -90,6 +90,45 @@ def write_idx(path, values):
         file.write(header + values.tobytes())
 
 
+# A convolutional network of as little work, and images in colour for it.
+SMALL_CONV = {
+    "image_size": 28,
+    "epochs": 2,
+    "batch_size": 8,
+    "code_dim": 4,
+    "filters": 4,
+    "discriminator_hidden": (16,),
+}
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """A folder of 40 images in colour, of two classes: bright discs and dark squares."""
+    from PIL import Image
+
+    path = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    for i in range(40):
+        disc = i % 2 == 0
+        colour = rng.integers(*((130, 256) if disc else (0, 100)), size=3)
+        distance = np.hypot(y - 16, x - 16) if disc else np.maximum(abs(y - 16), abs(x - 16))
+        picture = np.where((distance < rng.integers(5, 14))[..., None], colour, 110)
+        directory = path / ("discs" if disc else "squares")
+        directory.mkdir(exist_ok=True)
+        Image.fromarray(picture.astype(np.uint8)).save(directory / f"{i:02}.png")
+    return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_directory(tmp_path_factory):
+    """Decoded images go to a directory of the tests."""
+    path = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(path))
+        yield path
+
+
 @pytest.fixture
 def idx_directory(tmp_path):
     """A directory of four IDX files: 40 training and 20 held-out images of 6 × 5 pixels."""

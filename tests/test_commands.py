@@ -24,7 +24,7 @@ POST = [
     "swiss_roll_supervised",
     "uniform_supervised",
 ]
-FIGURES = ("losses", "output", "pz", "qz", "reconstructions", "samples")
+FIGURES = ("interpolations", "losses", "output", "pz", "qz", "reconstructions", "samples")
 
 
 @pytest.fixture(autouse=True)

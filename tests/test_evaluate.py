@@ -71,9 +71,13 @@ def test_neighbour_accuracy_leaves_the_code_itself_out():
     assert metrics.neighbour_accuracy(codes, np.array([0, 1, 0, 1, 0, 1]), k=1) < 0.5
 
 
-def test_reconstruction_l2():
-    images = np.zeros((2, 4))
-    assert metrics.reconstruction_l2(images, np.array([[1, 1, 1, 1], [0, 0, 0, 0]])) == 1
+def test_reconstruction_errors():
+    images = np.zeros((2, 2, 2))
+    norms = metrics.error_norms(images, np.array([[[1, 1], [1, 1]], [[0, 0.2], [0, 0]]]))
+    np.testing.assert_allclose(norms, [2, 0.2])
+    # Mean squared errors of 1 and 0.01: 0 dB and 20 dB. Without an error: 100 dB.
+    assert metrics.psnr(norms, 4) == pytest.approx(10)
+    assert metrics.psnr(np.zeros(3), 4) == pytest.approx(100)
 
 
 def test_frechet_distance():

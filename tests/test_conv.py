@@ -1,0 +1,321 @@
+"""The convolutional networks, and what larger images in colour need besides."""
+
+import itertools
+import json
+import signal
+
+import numpy as np
+import pytest
+from conftest import SMALL_CONV
+from test_resume import assert_same_run, stop_after
+from test_training import changed, values
+
+import aae_mx
+from aae_mx import batches, encode, evaluate, model, plot, sample, train, training
+from aae_mx.backend import mx
+from aae_mx.config import Config
+from aae_mx.data import load_dataset, to_unit
+from aae_mx.errors import ConfigError, InputError, Interrupted
+from aae_mx.model import AAE
+from aae_mx.networks import build_networks, conv_sizes, n_parameters, parameters
+from aae_mx.optimizer import Adam
+from aae_mx.run import load
+
+nd = mx.nd
+
+
+def conv_config(folder="/nowhere", **settings):
+    return Config(images=str(folder), **{**SMALL_CONV, **settings})
+
+
+def conv_options(folder, **settings):
+    options = ["--images", folder]
+    for name, value in {**SMALL_CONV, **settings}.items():
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        options += ["--" + name.replace("_", "-"), text]
+    return options
+
+
+# The networks.
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (32, 32, 3), (64, 64), (128, 128, 3), (20, 20, 3)])
+@pytest.mark.parametrize("labels", ["none", "all", 20])
+def test_shapes_and_sizes(shape, labels):
+    config = Config(arch="conv", prior="uniform", labels=labels, code_dim=6, filters=2)
+    networks = build_networks(config, shape, 10, mx.cpu())
+    images = nd.random.uniform(shape=(3, int(np.prod(shape))))
+    codes = networks["encoder"](images)
+    assert codes.shape == (3, 6)
+    assert networks["decoder"](codes).shape == images.shape
+    arrays = [p for network in networks.values() for p in parameters(network).values()]
+    assert n_parameters(config, shape, 10) == sum(p.data().size for p in arrays)
+    perceptrons = Config(prior="uniform", labels=labels, hidden=(7, 5))
+    networks = build_networks(perceptrons, shape, 10, mx.cpu())
+    arrays = [p for network in networks.values() for p in parameters(network).values()]
+    assert n_parameters(perceptrons, shape, 10) == sum(p.data().size for p in arrays)
+
+
+def test_layers():
+    assert conv_sizes((64, 64, 3), 32) == ([3, 32, 64, 128, 256], 4)
+    assert conv_sizes((128, 128), 32) == ([1, 32, 64, 128, 256, 256], 4)
+    assert conv_sizes((28, 28), 32) == ([1, 32, 64], 7)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (28, 32), (50, 50), (6, 5, 3), (27, 27)])
+def test_sizes_that_cannot_be_halved(shape, idx_directory):
+    with pytest.raises(ConfigError, match="arch='conv': the images are .* use --arch mlp"):
+        conv_sizes(shape, 32)
+
+
+def test_too_small_images_are_refused_in_one_line(refused, idx_directory, tmp_path):
+    options = ["--data-dir", idx_directory, "--arch", "conv", "--out", tmp_path / "run"]
+    assert "--arch conv: the images are 6 × 5 pixels" in refused(train.main, *options, code=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_encoder_is_a_convolution_of_rows_of_pixels():
+    """One layer against NumPy: the order of pixels and colours, padding and stride."""
+    config = conv_config(init_std=0.5, activation="tanh")
+    encoder = build_networks(config, (8, 8, 3), 0, mx.cpu())["encoder"]
+    images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    weight, dense, bias = (
+        parameters(encoder)[f"layers.{name}"].data().asnumpy()
+        for name in ("0.weight", "4.weight", "4.bias")
+    )
+    framed = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    maps = np.empty((2, 4, 4, 4))
+    for row, column in itertools.product(range(4), repeat=2):
+        window = framed[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
+        maps[:, :, row, column] = np.einsum("nyxc,ocyx->no", window, weight)
+    # Batch normalisation has seen nothing yet: mean 0, variance 1.
+    expected = np.tanh(maps / np.sqrt(1 + 1e-5)).reshape(2, -1) @ dense.T + bias
+    codes = encoder(nd.array(images.reshape(2, -1))).asnumpy()
+    np.testing.assert_allclose(codes, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_decoder_is_the_transposed_convolution():
+    decoder = build_networks(conv_config(init_std=0.5), (8, 8, 3), 0, mx.cpu())["decoder"]
+    p = {name: parameter.data().asnumpy() for name, parameter in parameters(decoder).items()}
+    parameters(decoder)["layers.2.bias"].set_data(nd.array([1.0, 2, 3]))
+    codes = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)
+    first = (codes @ p["first.weight"].T + p["first.bias"]).reshape(2, 4, 4, 4)
+    first = np.maximum(first / np.sqrt(1 + 1e-5), 0)
+    framed = np.zeros((2, 10, 10, 3))
+    for row, column in itertools.product(range(4), repeat=2):
+        spread = np.einsum("nc,coyx->nyxo", first[:, :, row, column], p["layers.2.weight"])
+        framed[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += spread
+    expected = framed[:, 1:9, 1:9] + [1, 2, 3]
+    logits = decoder(nd.array(codes)).asnumpy().reshape(2, 8, 8, 3)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+# Training them.
+
+
+def prepared(**settings):
+    config = conv_config(prior="uniform", labels="all", init_std=0.1, **settings)
+    model = AAE(config, (28, 28, 3), "ab")
+    images = nd.array(np.random.default_rng(0).random((6, 28 * 28 * 3)))
+    return model, training.build_optimizers(model), images, nd.array(np.eye(2)[[0, 1] * 3])
+
+
+@pytest.mark.parametrize("encoder_adam", ["separate", "shared"])
+def test_each_phase_changes_its_own_networks(encoder_adam):
+    """The running means and variances of their batch normalisation included."""
+    model, optimizers, images, condition = prepared(encoder_adam=encoder_adam)
+    state = values(model)
+    codes, *_ = training.reconstruction_phase(model, optimizers, images, 0.01, 0.01)
+    state, before = values(model), state
+    assert changed(before, state) == {"encoder", "decoder"}
+    prior_codes = nd.random.normal(shape=(6, 4))
+    training.discriminator_phase(model, optimizers, codes, prior_codes, condition, 0.01)
+    state, before = values(model), state
+    assert changed(before, state) == {"discriminator"}
+    training.generator_phase(model, optimizers, images, None, condition, 0.01)
+    state, before = values(model), state
+    assert changed(before, state) == {"encoder"}
+
+
+def test_running_means_are_not_optimized():
+    model, optimizers, _, _ = prepared()
+    for name in ("encoder", "decoder"):
+        names = set(parameters(model.networks[name])) - set(optimizers[name].means)
+        assert names and all("running" in name for name in names)
+
+
+def test_in_use_batch_normalisation_has_its_running_means():
+    """An image's code does not depend on those beside it, and using a model changes nothing."""
+    model, optimizers, images, _ = prepared()
+    training.reconstruction_phase(model, optimizers, images, 0.01, 0.01)
+    before = values(model)
+    pixels = images.asnumpy()
+    together, alone = model.encode(pixels), model.encode(pixels[:1])
+    np.testing.assert_allclose(together[:1], alone, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(model.decode(together)[:1], model.decode(alone), atol=1e-5)
+    model.sample(3, seed=0)
+    assert changed(before, values(model)) == set()
+    # In training the batch's own mean counts.
+    with mx.autograd.record():
+        codes = model.encoder(images).asnumpy()
+    assert np.abs(codes - together).max() > 0.01
+
+
+@pytest.mark.parametrize("after_inference", [False, True])
+def test_adam_on_convolutions(after_inference):
+    """Against the same arithmetic in NumPy, whatever layout inference has left weights in."""
+    model, _, images, _ = prepared()
+    if after_inference:
+        model.reconstruct(images.asnumpy())
+        nd.waitall()
+    before = values(model)["encoder"]
+    adam = Adam(model.encoder, 0.1, 0.999, 1e-8, 5.0)
+    with mx.autograd.record():
+        loss, _ = model.reconstruction_loss(model.decoder(model.encoder(images)), images)
+    loss.backward()
+    adam.step(0.01)
+    for name in adam.means:
+        # The first step's means are those of the gradient itself.
+        gradient = parameters(model.encoder)[name].grad().asnumpy().astype(float)
+        expected = before[name] - 0.01 * gradient / (np.abs(gradient) + 1e-8 / 0.001**0.5)
+        after = values(model)["encoder"][name]
+        np.testing.assert_allclose(after, expected, atol=1e-6, err_msg=name)
+
+
+def test_batches_of_a_folder_are_those_of_its_pixels():
+    model, *_ = prepared()
+    images = np.random.default_rng(0).integers(256, size=(30, 28, 28, 3)).astype(np.uint8)
+    labels = np.arange(30) % 2
+    in_memory = batches.epoch_batches(model, nd.array(to_unit(images)), labels, 1)
+    streamed = batches.epoch_batches(model, images, labels, 1)
+    for a, b in zip(in_memory, streamed):
+        np.testing.assert_array_equal(a.images.asnumpy(), b.images.asnumpy())
+        np.testing.assert_array_equal(a.prior_codes.asnumpy(), b.prior_codes.asnumpy())
+
+
+def test_images_in_colour_are_moved():
+    images = np.arange(1.0, 73).reshape(2, 3, 4, 3)
+    flat = nd.array(images.reshape(2, -1))
+    framed = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    for down, right in [(1, 1), (0, 1), (2, 2), (1, 0)]:
+        moved = batches.shifted(flat, (3, 4, 3), 1, (down, right)).asnumpy()
+        expected = framed[:, down : down + 3, right : right + 4]
+        np.testing.assert_array_equal(moved.reshape(2, 3, 4, 3), expected)
+
+
+def test_errors_are_measured_in_parts(monkeypatch):
+    whole, *_ = prepared()
+    images = np.random.default_rng(0).integers(256, size=(30, 28, 28, 3)).astype(np.uint8)
+    errors = whole.reconstruct(images) - images / np.float32(255)
+    expected = np.sqrt((errors**2).sum(axis=(1, 2, 3)))
+    np.testing.assert_allclose(whole.error_norms(images), expected, rtol=1e-4)
+    monkeypatch.setattr(model, "INFERENCE_PIXELS", 7 * 28 * 28 * 3)
+    np.testing.assert_allclose(whole.error_norms(images), expected, rtol=1e-4)
+    np.testing.assert_allclose(whole.error_norms(to_unit(images)), expected, rtol=1e-4)
+
+
+# Whole runs.
+
+
+@pytest.mark.parametrize("labels", ["none", "all", 10])
+def test_commands(call, image_folder, tmp_path, labels):
+    run = tmp_path / "run"
+    settings = {"prior": "gaussian_mixture", "labels": labels}
+    options = conv_options(image_folder, **settings)
+    status, output = call(train.main, *options, "--out", run)
+    assert status == 0 and "36 training images" in output, output
+    assert "filters" in (run / "config.json").read_text()
+    assert (run / "figures" / "interpolations.png").exists()
+    status, output = call(evaluate.main, run, "--json", tmp_path / "numbers.json")
+    assert status == 0 and "mean PSNR, dB" in output
+    measured = json.loads((tmp_path / "numbers.json").read_text())["runs"][0]["metrics"]
+    missing = {name for name, value in measured.items() if value is None}
+    assert missing == ({"label_agreement"} if labels == "none" else set())
+    assert 5 < measured["reconstruction_psnr"] < 40
+    label = [] if labels == "none" else ["--label", "squares"]
+    assert call(sample.main, run, "-n", 5, "--out", tmp_path / "sheet.png", *label)[0] == 0
+    assert call(encode.main, run, "--out", tmp_path / "codes.npz", "--split", "train")[0] == 0
+    with np.load(tmp_path / "codes.npz") as arrays:
+        assert arrays["qz"].shape == (36, 4) and arrays["xr"].shape == (36, 28 * 28 * 3)
+        assert arrays["y"].max() == 1
+    assert call(plot.main, run)[0] == 0
+    model = load(run)
+    assert model.sample(2, seed=0).shape == (2, 28, 28, 3)
+
+
+def test_folder_without_classes(call, refused, image_folder, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for file in image_folder.glob("*/*.png"):
+        (flat / file.name).symlink_to(file)
+    options = conv_options(flat, channels="grey", prior="gaussian_mixture")
+    assert call(train.main, *options, "--out", tmp_path / "run", "--quiet") == (0, "")
+    status, output = call(evaluate.main, tmp_path / "run", "--json", tmp_path / "numbers.json")
+    assert status == 0
+    measured = json.loads((tmp_path / "numbers.json").read_text())["runs"][0]["metrics"]
+    assert {name for name, value in measured.items() if value is None} == {
+        "label_agreement",
+        "neighbour_accuracy",
+        "frechet_distance",
+        "class_entropy",
+    }
+    assert call(encode.main, tmp_path / "run", "--out", tmp_path / "codes.npz")[0] == 0
+    with np.load(tmp_path / "codes.npz") as arrays:
+        assert set(arrays) == {"qz", "pz", "py", "x", "xr"}
+    refusal = refused(train.main, *options, "--labels", "--out", tmp_path / "other", code=2)
+    assert "--labels all: the images of" in refusal and "one sub-folder per class" in refusal
+    assert not (tmp_path / "other").exists()
+
+
+def test_stopped_and_resumed_is_unbroken(image_folder, tmp_path, monkeypatch):
+    """Within the first epoch and at the end of the second; five steps are an epoch."""
+    config = conv_config(image_folder, epochs=4, prior="uniform", labels="all", image_noise=0.1)
+    aae_mx.fit(config, tmp_path / "whole", quiet=True)
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(Interrupted, match="after epoch 0, step 2"):
+            aae_mx.fit(config, stopped, quiet=True)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8, signal.SIGTERM)
+        with pytest.raises(Interrupted, match="after epoch 2, step 0"):
+            aae_mx.resume(stopped, quiet=True)
+    aae_mx.resume(stopped, quiet=True)
+    assert_same_run(tmp_path / "whole", stopped)
+    images = load_dataset(config).test_images
+    np.testing.assert_array_equal(
+        load(tmp_path / "whole").encode(images), load(stopped).encode(images)
+    )
+
+
+def test_perceptrons_on_a_folder_and_convolutions_on_mnist(image_folder, tmp_path):
+    settings = {"epochs": 1, "batch_size": 30, "discriminator_hidden": (16,)}
+    config = Config(images=str(image_folder), image_size=28, arch="mlp", hidden=(9,), **settings)
+    model = aae_mx.fit(config, tmp_path / "mlp", quiet=True)
+    assert model.reconstruct(load_dataset(config).test_images).shape == (4, 28, 28, 3)
+    config = Config(arch="conv", filters=2, limit=60, **settings)
+    model = aae_mx.fit(config, tmp_path / "conv", quiet=True)
+    assert load(tmp_path / "conv").reconstruct(np.zeros((2, 28, 28))).shape == (2, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "message"),
+    [
+        ('"filters": 4', '"filters": 999999', r"the networks of config.json need [0-9,]{15,}"),
+        ("[28, 28, 3]", "[28, 28, 4]", "its image_shape, classes or data are not"),
+        ("[28, 28, 3]", "[28, 28, 3, 3]", "its image_shape, classes or data are not"),
+        ("[28, 28, 3]", "[28, 30, 3]", "the images are 28 × 30 pixels"),
+        ('["discs", "squares"]', "[]", "trained with labels, but names no classes"),
+        ('["discs", "squares"]', "7", "its image_shape, classes or data are not"),
+        ('"arch": "conv"', '"arch": "mlp"', "filters=4: it shapes networks of --arch conv"),
+    ],
+)
+def test_damaged_config(image_folder, tmp_path, was, becomes, message):
+    config = conv_config(image_folder, epochs=1, prior="uniform", labels="all")
+    aae_mx.fit(config, tmp_path / "run", quiet=True)
+    file = tmp_path / "run" / "config.json"
+    text = json.dumps(json.loads(file.read_text()))
+    assert was in text
+    file.write_text(text.replace(was, becomes))
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "run")
