@@ -160,13 +160,13 @@ def test_config_with_a_bad_value(supervised_run, tmp_path):
 
 def test_checkpoint_of_other_networks(supervised_run, tmp_path):
     text = (supervised_run / "config.json").read_text()
-    copy = damaged(supervised_run, tmp_path, "config.json", text.replace("32", "31").encode())
+    copy = damaged(supervised_run, tmp_path, "config.json", text.replace("  32,", "  31,").encode())
     with pytest.raises(InputError, match=r"announces .*\(32, 784\).*, expected .*\(31, 784\)"):
         load(copy)
 
 
 def test_absurd_networks_are_not_made(supervised_run, tmp_path):
-    text = (supervised_run / "config.json").read_text().replace("32", "9" * 12)
+    text = (supervised_run / "config.json").read_text().replace("  32,", "  " + "9" * 12 + ",")
     copy = damaged(supervised_run, tmp_path, "config.json", text.encode())
     with pytest.raises(InputError, match="the networks of config.json need [0-9,]{15,}"):
         load(copy)
