@@ -1,8 +1,11 @@
 """How fast a training step is: by phase, beside the machine's ceiling and a PyTorch peer.
 
     python benchmarks/throughput.py --steps 300 [--labels] [--peer]
+    python benchmarks/throughput.py --steps 50 --conv [--peer]
 
-The step is the full three-phase one at the reference sizes (784-1000-1000-2, batch 100).
+The step is the full three-phase one at the reference sizes (784-1000-1000-2, batch 100), or,
+with --conv, of the convolutional networks at their defaults on 64 × 64 pixels in colour (batch
+64; only the step and the peer are measured then).
 The ceiling is measured in the same run: the time of the step's matrix products at the best
 rate seen at these shapes, plus that of the bytes which the optimizer must move at the rate
 of a copy. The peer (benchmarks/torch_aae.py, needs the extra "bench") runs in turn with this
@@ -12,6 +15,7 @@ program, A B A B, in processes of their own; the ratio is that of the medians.
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 import statistics
 import subprocess
@@ -23,7 +27,7 @@ import click
 import numpy as np
 
 HERE = Path(__file__).parent
-BATCH = 100
+BATCH, CONV_BATCH = 100, 64
 # The step is measured so many times, and the median taken.
 STRETCHES = 5
 
@@ -37,6 +41,7 @@ STRETCHES = 5
     help="Steps of each measurement.",
 )
 @click.option("--labels", is_flag=True, help="Condition the discriminator on ten labels.")
+@click.option("--conv", is_flag=True, help="Of the convolutional networks, without labels.")
 @click.option("--peer", is_flag=True, help="Also run the PyTorch peer, and print the ratio.")
 @click.option(
     "--rounds",
@@ -46,8 +51,10 @@ STRETCHES = 5
     help="Turns of each with --peer.",
 )
 @click.option("--only-step", is_flag=True, help="Only samples per second.")
-def main(steps, labels, peer, rounds, only_step):
+def main(steps, labels, conv, peer, rounds, only_step):
     """Measure the speed of the training step."""
+    if conv and labels:
+        raise click.UsageError("--conv is measured without --labels")
     if peer:
         try:
             importlib.import_module("torch")
@@ -56,10 +63,15 @@ def main(steps, labels, peer, rounds, only_step):
                 "the peer needs PyTorch, which is not installed; install it with "
                 f"{sys.executable} -m pip install -e '.[bench]'"
             ) from error
-        compare(steps, labels, rounds)
+        compare(steps, ["--labels"] * labels + ["--conv"] * conv, rounds)
+        return
+    stretch = -(-steps // STRETCHES)
+    if conv:
+        step = prepare_conv()
+        times = [seconds(step, stretch, warm_up=3) / stretch for _ in range(STRETCHES)]
+        click.echo(f"aae_mx_samples_per_s={CONV_BATCH / statistics.median(times):.0f}")
         return
     setting = prepare(labels)
-    stretch = -(-steps // STRETCHES)
     times = [seconds(setting["step"], stretch) / stretch for _ in range(STRETCHES)]
     click.echo(f"aae_mx_samples_per_s={BATCH / statistics.median(times):.0f}")
     if not only_step:
@@ -76,7 +88,6 @@ def prepare(labels):
     from aae_mx import Config
     from aae_mx import training as t
     from aae_mx.backend import mx
-    from aae_mx.batches import epoch_batches
     from aae_mx.model import AAE
 
     config = Config(
@@ -90,13 +101,7 @@ def prepare(labels):
     images = mx.nd.array(rng.random((5000, 784), np.float32))
     given = rng.integers(10, size=5000) if labels else None
 
-    def batches():
-        epoch = 0
-        while True:
-            epoch = epoch % config.epochs + 1
-            yield from epoch_batches(model, images, given, epoch)
-
-    stream = batches()
+    stream = endless_batches(model, images, given)
     batch = next(stream)
     codes = model.encoder(batch.images)
     still = dict.fromkeys(optimizers, Still())
@@ -118,6 +123,30 @@ def prepare(labels):
     }
 
 
+def prepare_conv():
+    """A function of no argument that is a step of the convolutional networks.
+
+    Making the batch of the decoded images of a folder is part of it.
+    """
+    from aae_mx import Config
+    from aae_mx import training as t
+    from aae_mx.model import AAE
+
+    model = AAE(Config(images=".", image_size=64, batch_size=CONV_BATCH), (64, 64, 3), ())
+    optimizers = t.build_optimizers(model)
+    images = np.random.default_rng(0).integers(256, size=(3200, 64, 64, 3)).astype(np.uint8)
+    stream = endless_batches(model, images, None)
+    return lambda: t.train_step(model, optimizers, next(stream))
+
+
+def endless_batches(model, images, labels):
+    """The batches of one epoch after another."""
+    from aae_mx.batches import epoch_batches
+
+    for turn in itertools.count():
+        yield from epoch_batches(model, images, labels, turn % model.config.epochs + 1)
+
+
 class Still:
     """An optimizer that does nothing, to time a phase without its updates."""
 
@@ -125,12 +154,12 @@ class Still:
         pass
 
 
-def seconds(work, repeats):
+def seconds(work, repeats, warm_up=20):
     """Seconds that ``repeats`` calls take once warm, the device's work included."""
     from aae_mx.backend import mx, release_threads
 
     release_threads()
-    for _ in range(20):
+    for _ in range(warm_up):
         work()
     mx.nd.waitall()
     start = time.perf_counter()
@@ -264,9 +293,9 @@ def surroundings():
         click.echo(f"{name:26} {time.perf_counter() - start:7.2f} s")
 
 
-def compare(steps, labels, rounds):
+def compare(steps, options, rounds):
     """Run this program and the peer in turn and print the ratio of the medians."""
-    options = ["--steps", str(steps)] + (["--labels"] if labels else [])
+    options = ["--steps", str(steps), *options]
     commands = {
         "aae_mx": [__file__, *options, "--only-step"],
         "torch": [str(HERE / "torch_aae.py"), *options],

@@ -13,9 +13,9 @@ def run(*options):
     )
 
 
-@pytest.mark.parametrize("labels", [[], ["--labels"]])
-def test_throughput(labels):
-    result = run("--steps", "5", "--only-step", *labels)
+@pytest.mark.parametrize("options", [[], ["--labels"], ["--conv"]])
+def test_throughput(options):
+    result = run("--steps", "5", "--only-step", *options)
     assert result.returncode == 0, result.stderr
     name, number = result.stdout.strip().split("=")
     assert name == "aae_mx_samples_per_s" and int(number) > 0

@@ -2,7 +2,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
+from conftest import SMALL, SMALL_CONV
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -13,6 +13,20 @@ def test_script(name, tmp_path):
     settings = {**SMALL, "labels": 50} if name == "semi_supervised" else SMALL
     main(out=tmp_path / "run", **settings)
     assert (tmp_path / "run" / "codes.png").exists()
+
+
+def test_larger_images(tmp_path):
+    script = runpy.run_path(str(EXAMPLES / "larger_images.py"))
+    font, stamps = Path(script["FONT"]), Path(script["STAMPS"])
+    with pytest.raises(SystemExit, match="nowhere is not there; install its package"):
+        script["main"](font=tmp_path / "nowhere")
+    if not (font.exists() and stamps.exists()):
+        pytest.skip("the Debian packages of the pictures are not installed")
+    settings = {**SMALL_CONV, "limit": 30, "epochs": 1}
+    del settings["image_size"]
+    script["main"](28, tmp_path / "pictures", out=tmp_path / "run", **settings)
+    assert len(list((tmp_path / "pictures/emoji").iterdir())) > 1000
+    assert (tmp_path / "run/figures/interpolations.png").exists()
 
 
 def test_notebook(tmp_path):
