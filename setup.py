@@ -37,6 +37,7 @@ setup(
         "mxnet==1.9.1",
         "numpy>=1.21,<2",
         "matplotlib>=3.5.2",
+        "pillow>=8",  # which matplotlib needs, too
         "click>=8.0",
         "scikit-learn>=1.2",
         "setuptools; python_version>='3.12'",

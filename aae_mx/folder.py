@@ -227,7 +227,6 @@ def decode(path, shape):
     The middle square is resized; it is turned as a camera's note says, and what is transparent
     lies on white.
     """
-    # Pillow comes with matplotlib.
     from PIL import Image, ImageOps
 
     size = shape[:2]
@@ -245,7 +244,7 @@ def decode(path, shape):
         side = min(image.size)
         left, top = ((length - side) // 2 for length in image.size)
         square = image.crop((left, top, left + side, top + side))
-        return np.asarray(square.resize(size, Image.Resampling.LANCZOS))
+        return np.asarray(square.resize(size, Image.LANCZOS))
 
 
 def megabytes(n):

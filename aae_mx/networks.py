@@ -50,7 +50,9 @@ class ConvEncoder(nn.HybridBlock):
     """Images (N, pixels) in 0–1, rows of ``image_shape``, to codes z (N, code_dim).
 
     Convolutions of 4 × 4 with stride 2 halve the sides, each followed by batch normalisation
-    and the activation, down to maps of 4 to 7 pixels a side; see ``conv_sizes``.
+    and the activation, down to maps of 4 to 7 pixels a side; see ``conv_sizes``. Batches that
+    are recorded for training are normalised by themselves and move the running means (in the
+    reconstruction and the generator phase); all others are normalised by these.
     """
 
     def __init__(self, image_shape, filters, code_dim, activation, **kwargs):
