@@ -24,7 +24,8 @@ def test_larger_images(tmp_path):
         pytest.skip("the Debian packages of the pictures are not installed")
     settings = {**SMALL_CONV, "limit": 30, "epochs": 1}
     del settings["image_size"]
-    script["main"](28, tmp_path / "pictures", out=tmp_path / "run", **settings)
+    stamps = stamps / "food"
+    script["main"](28, tmp_path / "pictures", stamps=stamps, out=tmp_path / "run", **settings)
     assert len(list((tmp_path / "pictures/emoji").iterdir())) > 1000
     assert (tmp_path / "run/figures/interpolations.png").exists()
 
