@@ -50,10 +50,6 @@ def test_shapes_and_sizes(shape, labels):
     assert networks["decoder"](codes).shape == images.shape
     arrays = [p for network in networks.values() for p in parameters(network).values()]
     assert n_parameters(config, shape, 10) == sum(p.data().size for p in arrays)
-    perceptrons = Config(prior="uniform", labels=labels, hidden=(7, 5))
-    networks = build_networks(perceptrons, shape, 10, mx.cpu())
-    arrays = [p for network in networks.values() for p in parameters(network).values()]
-    assert n_parameters(perceptrons, shape, 10) == sum(p.data().size for p in arrays)
 
 
 def test_layers():

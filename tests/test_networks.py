@@ -9,7 +9,7 @@ nd = mx.nd
 
 
 def build(**settings):
-    return build_networks(small_config(**settings), 20, 10, mx.cpu())
+    return build_networks(small_config(**settings), (4, 5), 10, mx.cpu())
 
 
 @pytest.mark.parametrize(("labels", "conditions"), [("none", 0), ("all", 10), (100, 11)])
@@ -25,7 +25,7 @@ def test_shapes(labels, conditions):
 def test_sizes_of_the_reference():
     from aae_mx.config import Config
 
-    networks = build_networks(Config(), 784, 10, mx.cpu())
+    networks = build_networks(Config(), (28, 28), 10, mx.cpu())
     sizes = {
         name: [p.shape for key, p in parameters(network).items() if key.endswith("weight")]
         for name, network in networks.items()
@@ -96,9 +96,9 @@ def test_bilinear_conditioning_gives_every_label_weights_of_its_own():
 @pytest.mark.parametrize("labels", ["none", "all", 100])
 def test_n_parameters_counts_what_is_built(labels, conditioning):
     config = small_config(prior="uniform", labels=labels, conditioning=conditioning)
-    networks = build_networks(config, 20, 10, mx.cpu())
+    networks = build_networks(config, (4, 5), 10, mx.cpu())
     sizes = [p.data().size for n in networks.values() for p in parameters(n).values()]
-    assert n_parameters(config, 20, 10) == sum(sizes)
+    assert n_parameters(config, (4, 5), 10) == sum(sizes)
 
 
 def test_condition_is_required_or_refused():
