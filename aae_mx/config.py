@@ -132,7 +132,12 @@ class Config:
         "the label of another piece.",
         at_least=0,
     )
-    beta1: float = _setting(0.1, "Adam's decay of the mean gradient.", at_least=0, below=1)
+    beta1: float = _setting(
+        None,
+        "Adam's decay of the mean gradient. [default: 0.1; --arch conv 0.5]",
+        at_least=0,
+        below=1,
+    )
     beta2: float = _setting(0.999, "Adam's decay of the squared gradient.", at_least=0, below=1)
     epsilon: float = _setting(1e-8, "Adam's epsilon.", above=0)
     clip: float = _setting(5.0, "Every entry of a gradient is clipped to ± this.", above=0)
@@ -219,6 +224,7 @@ class Config:
                 self._default(name, value)
         for name, value in RECIPES[self.recipe][self.labels != "none"].items():
             self._default(name, value)
+        self._default("beta1", 0.1)
         for field in fields.values():
             # JSON has no tuples and NumPy's numbers are not Python's.
             value = getattr(self, field.name)
@@ -384,10 +390,11 @@ _DATA = (
 CONV = {
     "epochs": 40,
     "batch_size": 64,
-    "reconstruction_rate": 1e-3,
-    "decoder_rate": 1e-3,
-    "discriminator_rate": 1e-3,
-    "generator_rate": 1e-4,
+    "reconstruction_rate": 2e-3,
+    "decoder_rate": 2e-3,
+    "discriminator_rate": 5e-4,
+    "generator_rate": 2e-4,
+    "beta1": 0.5,
     "discriminator_steps": 1,
     "decay": "linear",
     "encoder_adam": "separate",
