@@ -398,6 +398,8 @@ CONV = {
     "discriminator_steps": 1,
     "decay": "linear",
     "encoder_adam": "separate",
+    "conditioning": "concat",
+    "wrong_label_weight": 0.0,
     "image_shift": 0,
     "image_noise": 0.0,
     "code_noise": 0.0,

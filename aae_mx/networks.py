@@ -74,12 +74,19 @@ class ConvEncoder(nn.HybridBlock):
 
 
 class ConvDecoder(nn.HybridBlock):
-    """Codes z (N, code_dim) to pixel logits (N, pixels): the encoder's layers in reverse."""
+    """Codes z (N, code_dim) to pixel logits (N, pixels): the encoder's layers in reverse.
+
+    The last of them has at least two channels, of which those of a grey image are the sum:
+    MXNet 1.9.1 cannot go back through a transposed convolution to one channel ("could not
+    create a primitive descriptor for a reorder primitive"), if it has 16 filters or more.
+    """
 
     def __init__(self, image_shape, filters, code_dim, activation, **kwargs):
         super().__init__(**kwargs)
         channels, side = conv_sizes(image_shape, filters)
         self.map_shape = (channels[-1], side, side)
+        self.grey = channels[0] == 1
+        channels[0] = max(channels[0], 2)
         self.first = nn.Dense(channels[-1] * side**2, in_units=code_dim)
         self.layers = nn.HybridSequential()
         for layer in range(len(channels) - 1, 0, -1):
@@ -92,6 +99,8 @@ class ConvDecoder(nn.HybridBlock):
 
     def hybrid_forward(self, F, codes):
         maps = self.layers(F.reshape(self.first(codes), shape=(-1, *self.map_shape)))
+        if self.grey:
+            maps = F.sum(maps, axis=1, keepdims=True)
         return F.flatten(F.transpose(maps, axes=(0, 2, 3, 1)))
 
 
@@ -224,7 +233,9 @@ def n_parameters(config, image_shape, n_labels):
         perceptrons += [(units, config.code_dim), (config.code_dim, units)]
         # Encoder and decoder; batch normalisation has four numbers per channel.
         convolutions = 2 * sum(16 * a * b for a, b in zip(channels[:-1], channels[1:]))
-        convolutions += 2 * 4 * sum(channels[1:]) + channels[0]
+        convolutions += 2 * 4 * sum(channels[1:])
+        # The decoder's last layer has biases, and two channels where one would do.
+        convolutions += max(channels[0], 2) + 16 * channels[1] * (channels[0] == 1)
     else:
         n_pixels = math.prod(image_shape)
         perceptrons += [

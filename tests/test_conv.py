@@ -17,7 +17,13 @@ from aae_mx.config import Config
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import ConfigError, InputError, Interrupted
 from aae_mx.model import AAE
-from aae_mx.networks import build_networks, conv_sizes, n_parameters, parameters
+from aae_mx.networks import (
+    build_networks,
+    conv_sizes,
+    n_parameters,
+    parameters,
+    trained_parameters,
+)
 from aae_mx.optimizer import Adam
 from aae_mx.run import load
 
@@ -50,6 +56,19 @@ def test_shapes_and_sizes(shape, labels):
     assert networks["decoder"](codes).shape == images.shape
     arrays = [p for network in networks.values() for p in parameters(network).values()]
     assert n_parameters(config, shape, 10) == sum(p.data().size for p in arrays)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3)])
+def test_sixteen_filters_can_be_trained(shape):
+    """MXNet cannot go back through the layer that would give a grey image directly."""
+    networks = build_networks(Config(arch="conv", filters=16), shape, 10, mx.cpu())
+    images = nd.random.uniform(shape=(4, int(np.prod(shape))))
+    with mx.autograd.record():
+        loss = nd.mean((networks["decoder"](networks["encoder"](images)) - images) ** 2)
+    loss.backward()
+    for network in ("encoder", "decoder"):
+        for name, parameter in trained_parameters(networks[network]).items():
+            assert np.abs(parameter.grad().asnumpy()).max() > 0 or name.endswith("bias"), name
 
 
 def test_layers():
