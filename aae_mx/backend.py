@@ -4,9 +4,11 @@ MXNet 1.9.1 is the last release. It reads its thread settings when it is loaded,
 NumPy names that NumPy 1.24 removed, and on Python 3.12 needs setuptools for distutils.
 """
 
+import ctypes
 import os
 import platform
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -17,6 +19,38 @@ def _usable_cores():
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def _denormals_flushed():
+    """Within it this thread, and for good the threads that it starts, take denormals for zero.
+
+    The processor needs a hundred times as long for them (numbers below 1e-38), and Adam's means
+    of weights that no longer learn become so small: that was a quarter of the time of a step at
+    the end of a training. Where the mode is not known, nothing happens.
+    """
+    # Where the control register is in the C library's fenv_t, in 32 bits, and the mode's bits.
+    place, bits = {
+        ("Linux", "x86_64"): (7, 0x8040),
+        ("Linux", "aarch64"): (0, 1 << 24),
+        ("Darwin", "x86_64"): (1, 0x8040),
+    }.get((platform.system(), platform.machine()), (0, 0))
+    # At least as large as any fenv_t.
+    usual, flushing = (ctypes.c_uint32 * 16)(), (ctypes.c_uint32 * 16)()
+    try:
+        get, put = (getattr(ctypes.CDLL(None), name) for name in ("fegetenv", "fesetenv"))
+    except AttributeError:
+        yield
+        return
+    get(usual)
+    get(flushing)
+    flushing[place] |= bits
+    put(flushing)
+    try:
+        yield
+    finally:
+        # NumPy warns of the mode, so it is for MXNet's threads only.
+        put(usual)
 
 
 def _load_mxnet():
@@ -36,6 +70,10 @@ def _load_mxnet():
             setattr(np, name, builtin)
     try:
         import mxnet
+
+        with _denormals_flushed():
+            # The engine starts its threads with the first operation.
+            mxnet.nd.zeros(1).wait_to_read()
     except ImportError as error:
         raise InputError(
             f"cannot import mxnet ({error}); install it with 'make setup' or 'pip install "
