@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from pathlib import Path
 
 import click
 
-from aae_mx.cli import command, option_seed
+from aae_mx.cli import Numbers, command, option_seed
 from aae_mx.config import Config
 from aae_mx.errors import InputError
 from aae_mx.plot import plot_run, saved
 
 # (prior, labels) of the post's seven configurations, then the semi-supervised ones that the
-# post announces but does not show; "some" is the option --labelled.
+# post announces but does not show; "some" stands for each number of the option --labelled.
 CONFIGURATIONS = (
     ("gaussian", "none"),
     ("gaussian_mixture", "none"),
@@ -66,10 +67,17 @@ BASELINE = {
 )
 @click.option(
     "--labelled",
-    type=click.IntRange(min=1),
-    default=1000,
+    type=Numbers(),
+    default="1000",
     show_default=True,
-    help="Labelled images of the semi-supervised trainings.",
+    help="Labelled images of the semi-supervised trainings; of several, as 100,1000, each.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Train every configuration so many times, from --seed on, for means in the table.",
 )
 @click.option(
     "--epochs", type=click.IntRange(min=1), help="Of every training. [default: the recipe's]"
@@ -79,7 +87,7 @@ BASELINE = {
 )
 @option_seed("As of train.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def main(out, recipe, labelled, epochs, limit, seed, quiet):
+def main(out, recipe, labelled, seeds, epochs, limit, seed, quiet):
     """Write the post's fifteen figures, the semi-supervised ones, an overview and the numbers.
 
     results.md and results.csv hold what evaluate measures, beside the original code's. Trains
@@ -88,49 +96,58 @@ def main(out, recipe, labelled, epochs, limit, seed, quiet):
     """
     common = {"recipe": recipe, "epochs": epochs, "limit": limit, "seed": seed}
     configs = [
-        Config(prior=prior, labels=labelled if labels == "some" else labels, **common)
+        Config(prior=prior, labels=n, **common)
         for prior, labels in CONFIGURATIONS
+        for n in (labelled if labels == "some" else (labels,))
     ]
-    draw_figures(configs, out, quiet)
+    draw_figures(configs, out, seeds, quiet)
 
 
-def draw_figures(configs, out, quiet=False):
+def draw_figures(configs, out, seeds=1, quiet=False):
     """Train what is missing of ``configs`` under ``out``/runs and draw their figures in ``out``.
 
-    Raises InputError if a run there was trained with other settings.
+    With ``seeds`` above 1 each is trained with so many seeds, from its own on; the figures show
+    the first, the numbers are means. Raises InputError if a run there was trained with other
+    settings.
     """
     from aae_mx.files import write_aside
     from aae_mx.run import CONFIG, load
     from aae_mx.training import fit, resume
 
     say = (lambda text: None) if quiet else click.echo
-    left = [_epochs_left(out / "runs" / config.name, config) for config in configs]
-    missing = [config for config, epochs in zip(configs, left) if epochs]
-    say(f"{len(configs) - len(missing)} of {len(configs)} trainings are there already.")
+    trainings = {
+        _directory(config, n, out): dataclasses.replace(config, seed=config.seed + n)
+        for n in range(seeds)
+        for config in configs
+    }
+    left = {run: _epochs_left(run, config) for run, config in trainings.items()}
+    missing = {run: config for run, config in trainings.items() if left[run]}
+    say(f"{len(trainings) - len(missing)} of {len(trainings)} trainings are there already.")
     if missing:
-        minutes = _estimate(missing, [epochs for epochs in left if epochs]) / 60
+        minutes = _estimate(missing.values(), [left[run] for run in missing]) / 60
         say(f"Training the other {len(missing)} will take about {minutes:.0f} minutes.")
+    for run, config in missing.items():
+        if (run / CONFIG).exists():
+            say(f"{run}: unfinished; going on with it")
+            resume(run, quiet)
+        else:
+            fit(config, run, quiet)
     for config in configs:
-        run = out / "runs" / config.name
-        if config in missing:
-            if (run / CONFIG).exists():
-                say(f"{run}: unfinished; going on with it")
-                resume(run, quiet)
-            else:
-                fit(config, run, quiet)
-        files = {out / f"{_title(config)}_{figure}.png": figure for figure in _shown(config)}
-        if config in missing or not all(file.exists() for file in files):
+        run = _directory(config, 0, out)
+        files = {out / f"{config.name}_{figure}.png": figure for figure in _shown(config)}
+        if run in missing or not all(file.exists() for file in files):
             drawn = plot_run(load(run))
             for file, figure in files.items():
                 image = (drawn / f"{figure}.png").read_bytes()
                 write_aside(file, lambda aside, image=image: aside.write(image))
     _overview(configs, out)
-    _results(configs, out)
+    _results(configs, out, seeds)
     say(f"figures: {out}")
 
 
-def _title(config):
-    return f"{config.prior}_{config.formulation}"
+def _directory(config, n, out):
+    """The run of the ``n``-th seed of a configuration."""
+    return out / "runs" / (config.name + f"_seed_{config.seed + n}" * (n > 0))
 
 
 def _shown(config):
@@ -161,6 +178,7 @@ def _estimate(configs, epochs):
     from aae_mx.data import load_dataset
     from aae_mx.training import seconds_per_image
 
+    configs = list(configs)
     dataset = load_dataset(configs[0])
     images = sum(
         images_per_epoch(config, len(dataset.train_images)) * n
@@ -179,12 +197,12 @@ def _overview(configs, out):
             ax.set_axis_off()
         for pair, config in zip(axes.reshape(-1, 2), configs):
             for ax, figure in zip(pair, ("qz", "pz")):
-                ax.imshow(imread(out / f"{_title(config)}_{figure}.png"))
-            pair[0].set_title(_title(config).replace("_", " "), fontsize="medium", loc="left")
+                ax.imshow(imread(out / f"{config.name}_{figure}.png"))
+            pair[0].set_title(config.name.replace("_", " "), fontsize="medium", loc="left")
 
 
-def _results(configs, out):
-    """The metrics of every run beside the baseline's, as Markdown and CSV."""
+def _results(configs, out, seeds):
+    """The metrics of every run beside the baseline's: all as CSV, the means as Markdown."""
     from aae_mx.data import load_dataset
     from aae_mx.evaluate import METRICS, evaluate, make_judge, show
     from aae_mx.files import write_aside
@@ -192,31 +210,38 @@ def _results(configs, out):
 
     dataset = load_dataset(configs[0])
     judge = make_judge(dataset)
-    names = ["prior", "formulation", "labels", "epochs", "minutes", "images"]
+    names = ["prior", "formulation", "labels", "seed", "epochs", "minutes", "images"]
     csv = [[*names, *METRICS, *(f"baseline_{name}" for name in BASELINE_METRICS)]]
     lines = [["run", "epochs, time", *(name.replace("_", " ") for name in METRICS)]]
     lines.append(["---"] * len(lines[0]))
     for config in configs:
-        run = out / "runs" / config.name
-        history = read_history(run)
-        minutes = sum(history["seconds"]) / 60
-        result = evaluate(load(run), seed=config.seed, dataset=dataset, judge=judge)
-        missing = (None,) * len(BASELINE_METRICS)
         key = (config.prior, config.formulation)
+        missing = (None,) * len(BASELINE_METRICS)
         baseline = dict(zip(BASELINE_METRICS, BASELINE.get(key, missing)))
-        described = [*key, config.labels, config.epochs, f"{minutes:.1f}", result["images"]]
-        measured = result["metrics"]
-        numbers = [*measured.values(), *baseline.values()]
-        csv.append([*described, *(show(number, "{:.4f}", none="") for number in numbers)])
+        times, measured = [], []
+        for n in range(seeds):
+            run = _directory(config, n, out)
+            times.append(sum(read_history(run)["seconds"]) / 60)
+            # The same prior samples for all, so that seeds differ in what was trained only.
+            result = evaluate(load(run), seed=config.seed, dataset=dataset, judge=judge)
+            measured.append(result["metrics"])
+            described = [*key, config.labels, config.seed + n, config.epochs]
+            described += [f"{times[-1]:.1f}", result["images"]]
+            numbers = [*measured[-1].values(), *baseline.values()]
+            csv.append([*described, *(show(number, "{:.4f}", none="") for number in numbers)])
         cells = [
-            show(measured[name], form)
+            _mean([of_run[name] for of_run in measured], form)
             + (f" ({form.format(baseline[name])})" if baseline.get(name) is not None else "")
             for name, (_, form) in METRICS.items()
         ]
-        lines.append([config.name.replace("_", " "), f"{config.epochs}, {minutes:.1f} min", *cells])
+        time = f"{config.epochs}, {statistics.mean(times):.1f} min"
+        lines.append([config.name.replace("_", " "), time, *cells])
+    of_seeds = f"seed {config.seed}"
+    if seeds > 1:
+        of_seeds = f"means ± standard deviations of seeds {config.seed} to {config.seed + n}"
     head = (
-        f"Measured by `python -m aae_mx.evaluate` on {result['images']:,} held-out images, seed "
-        f"{config.seed}. In brackets: the original code after 20 epochs, on a split of its own."
+        f"Measured by `python -m aae_mx.evaluate` on {result['images']:,} held-out images, "
+        f"{of_seeds}. In brackets: the original code after 20 epochs, on a split of its own."
     )
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     text = {
@@ -226,6 +251,14 @@ def _results(configs, out):
     for suffix, content in text.items():
         file = out / f"{RESULTS}.{suffix}"
         write_aside(file, lambda aside, content=content: aside.write(content.encode()))
+
+
+def _mean(values, form):
+    """The mean of a metric over seeds and, of several, its standard deviation."""
+    if None in values:
+        return "–"
+    spread = f" ± {form.format(statistics.stdev(values))}" if len(values) > 1 else ""
+    return form.format(statistics.mean(values)) + spread
 
 
 if __name__ == "__main__":

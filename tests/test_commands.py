@@ -224,7 +224,7 @@ def test_figures(call, refused, tmp_path):
     expected |= {"gaussian_mixture_supervised_output.png", "overview.png"}
     assert len(expected) == 16, "the post's fifteen and the overview"
     for prior in ("gaussian_mixture", "swiss_roll"):
-        expected |= {f"{prior}_semi_supervised_{figure}.png" for figure in ("pz", "qz")}
+        expected |= {f"{prior}_semi_supervised_50_{figure}.png" for figure in ("pz", "qz")}
     assert {path.name for path in out.glob("*.png")} == expected
     assert all(is_png(path) for path in out.glob("*.png"))
 
@@ -251,6 +251,32 @@ def test_figures(call, refused, tmp_path):
 
     message = refused(figures.main, *options, "--seed", 1, code=1)
     assert "trained with seed=0, not 1" in message
+
+
+def test_figures_of_several_seeds(monkeypatch, call, refused, tmp_path):
+    monkeypatch.setattr(figures, "CONFIGURATIONS", [("uniform", "none"), ("uniform", "some")])
+    options = ["--out", tmp_path, "--limit", 100, "--epochs", 1, "--seed", 7, "--quiet"]
+    status, output = call(figures.main, *options, "--seeds", 2, "--labelled", "20,30")
+    assert (status, output) == (0, "")
+    kinds = ["unsupervised", "semi_supervised_20", "semi_supervised_30"]
+    runs = {f"uniform_{kind}{seed}" for kind in kinds for seed in ("", "_seed_8")}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == runs
+    assert aae_mx.load(tmp_path / "runs/uniform_unsupervised_seed_8").config.seed == 8
+    drawn = {f"uniform_{kind}_{figure}.png" for kind in kinds for figure in ("pz", "qz")}
+    assert {path.name for path in tmp_path.glob("*.png")} == drawn | {"overview.png"}
+
+    with open(tmp_path / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["labels"], row["seed"]) for row in rows] == [
+        (labels, seed) for labels in ("none", "20", "30") for seed in ("7", "8")
+    ]
+    errors = [float(row["reconstruction_l2"]) for row in rows[:2]]
+    mean, spread = np.mean(errors), np.std(errors, ddof=1)
+    text = (tmp_path / "results.md").read_text("utf-8")
+    assert "of seeds 7 to 8" in text and f"| {mean:.2f} ± {spread:.2f} (5.32) |" in text
+
+    message = refused(figures.main, *options, "--labelled", "0", code=2)
+    assert "0: expected 'all', 'none' or a number of images, at least 1" in message
 
 
 def test_group(call):
