@@ -2,7 +2,7 @@
 
     python examples/semi_supervised.py
 
-About seven minutes on two cores. Writes runs/example_semi_supervised and a picture in it, and
+Takes some minutes on two cores. Writes runs/example_semi_supervised and a picture in it, and
 prints how many held-out digits lie in the petal of their label.
 """
 

@@ -2,7 +2,7 @@
 
     python examples/supervised.py
 
-About five minutes on two cores. Writes runs/example_supervised and two pictures in it.
+Takes some minutes on two cores. Writes runs/example_supervised and two pictures in it.
 """
 
 import numpy as np
