@@ -366,6 +366,7 @@ RECIPES = {
             **_REFERENCE,
             "decoder_rate": 3e-3,
             "decay": "linear",
+            "code_noise": 0.2,
         },
         {
             "epochs": 20,
