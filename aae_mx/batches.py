@@ -62,7 +62,7 @@ class Batch(NamedTuple):
     """What a step works on: NDArrays of N rows, and how large a share of the training is left."""
 
     images: nd.NDArray  # (N, pixels) in 0–1
-    noisy_images: nd.NDArray  # the encoder's input in the generator phase, warped and with noise
+    noisy_images: nd.NDArray  # the encoder's input in the generator phase
     prior_codes: nd.NDArray  # (N, discriminator steps, code_dim), with noise
     code_noise: Optional[nd.NDArray]  # the same, for the codes before the discriminator
     generator_noise: Optional[nd.NDArray]  # (N, code_dim), for those of the generator phase
@@ -78,9 +78,9 @@ def epoch_batches(model, images, labels, epoch):
     (N, height, width, 3), which may be larger than memory, and of which each batch is made.
 
     ``labels`` as from ``training_labels``; semi-supervised, every batch also holds images drawn
-    from the labelled ones. Order, prior, noise, shifts and warps are drawn from the seed and the
-    number of the epoch alone, all before the first step, so that no step waits for them, and a run
-    that goes on draws the same.
+    from the labelled ones. Order, prior, noise and shifts are drawn from the seed and the number
+    of the epoch alone, all before the first step, so that no step waits for them, and a run that
+    goes on draws the same.
     """
     config, ctx, n = model.config, model.ctx, len(images)
     rng = np.random.default_rng([config.seed, EPOCH_STREAM, epoch])
@@ -115,9 +115,6 @@ def epoch_batches(model, images, labels, epoch):
         offsets = rng.integers(rows - config.batch_size, size=n, endpoint=True)
     if config.image_shift:
         shifts = rng.integers(2 * config.image_shift, size=(n, 2), endpoint=True)
-    if config.image_warp:
-        maps = config.image_warp * rng.uniform(-1, 1, (n, 6)) + [1, 0, 0, 0, 1, 0]
-        maps = nd.array(maps, ctx=ctx)
     if labels is not None:
         # n entries, or n + 1 of which the last says "unknown".
         one_hot = np.eye(model.discriminator.n_conditions, dtype=np.float32)
@@ -141,12 +138,10 @@ def epoch_batches(model, images, labels, epoch):
             release_pages(images)
         if config.image_shift:
             batch = noisy = shifted(batch, model.image_shape, config.image_shift, shifts[start])
-        if config.image_warp:
-            noisy = warped(batch, model.image_shape, maps[rows])
         if image_noise is not None:
             offset = int(offsets[start])
             scale = config.image_noise * left[start]
-            noisy = noisy + scale * image_noise[offset : offset + len(batch)]
+            noisy = batch + scale * image_noise[offset : offset + len(batch)]
         yield Batch(
             batch,
             noisy,
@@ -177,18 +172,6 @@ def shifted(images, shape, margin, offset):
     left = right * colours
     crop = framed[:, :, down : down + height, left : left + width * colours]
     return crop.reshape((len(images), -1))
-
-
-def warped(images, shape, maps):
-    """Images (N, pixels) of ``shape``, each seen through an affine map of its own, black outside.
-
-    ``maps`` (N, 6): the rows of [A | b], by which the point (x, y) of the result is that at
-    A (x, y) + b of the image; the middle is (0, 0) and the sides are at ±1.
-    """
-    grid = nd.GridGenerator(maps, transform_type="affine", target_shape=shape[:2])
-    planes = nd.transpose(images.reshape((-1, *shape[:2], math.prod(shape[2:]))), (0, 3, 1, 2))
-    seen = nd.BilinearSampler(planes, grid)
-    return nd.transpose(seen, (0, 2, 3, 1)).reshape((len(images), -1))
 
 
 def labelled_per_batch(config):

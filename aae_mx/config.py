@@ -108,13 +108,6 @@ class Config:
         "Training images are moved by up to so many pixels, each batch at random.",
         at_least=0,
     )
-    image_warp: float = _setting(
-        None,
-        "In the generator phase every image is turned, stretched, sheared and moved at random, by "
-        "up to this share of its half side.",
-        at_least=0,
-        below=1,
-    )
     image_noise: float = _setting(
         None,
         "Standard deviation of the noise on the encoder's input in the generator phase; it falls "
@@ -354,7 +347,6 @@ _REFERENCE = {
     "conditioning": "concat",
     "wrong_label_weight": 0.0,
     "image_shift": 0,
-    "image_warp": 0.0,
     "image_noise": 0.0,
     "code_noise": 0.0,
     "reduction": "mean",
@@ -381,7 +373,6 @@ RECIPES = {
             "conditioning": "bilinear",
             "wrong_label_weight": 1.0,
             "image_shift": 1,
-            "image_warp": 0.1,
             "image_noise": 0.15,
             "code_noise": 0.2,
             "reduction": "sum",
@@ -410,7 +401,6 @@ CONV = {
     "conditioning": "concat",
     "wrong_label_weight": 0.0,
     "image_shift": 0,
-    "image_warp": 0.0,
     "image_noise": 0.0,
     "code_noise": 0.0,
     "reduction": "mean",

@@ -263,37 +263,6 @@ def test_with_labelled_keeps_the_whole_pass():
     assert batches.steps_per_epoch(small_config(batch_size=20), 101) == 6
 
 
-def test_warped():
-    images = np.random.default_rng(0).random((3, 5, 7, 2)).astype(np.float32)
-    flat = nd.array(images.reshape(3, -1))
-
-    def seen(*maps):
-        return batches.warped(flat, (5, 7, 2), nd.array(maps)).asnumpy().reshape(images.shape)
-
-    same, mirrored = [1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, 1, 0]
-    # A column is a sixth of the width: from the first pixel to the last it is 2 half widths.
-    moved = [1, 0, 2 / 6, 0, 1, 0]
-    warped = seen(same, mirrored, moved)
-    np.testing.assert_allclose(warped[0], images[0], atol=1e-5)
-    np.testing.assert_allclose(warped[1], images[1, :, ::-1], atol=1e-5)
-    np.testing.assert_allclose(warped[2, :, :-1], images[2, :, 1:], atol=1e-5)
-    assert (abs(warped[2, :, -1]) < 1e-5).all(), "black comes in"
-
-
-@pytest.mark.parametrize("warp", [0.0, 0.1])
-def test_only_the_generator_phase_sees_warped_images(warp):
-    model = prepared(image_warp=warp, image_noise=0.0, image_shift=0)[0]
-    images = nd.array(np.random.default_rng(0).random((40, 20)))
-    seen = set()
-    for batch in batches.epoch_batches(model, images, np.arange(40) % 10, 1):
-        clean, seen_by_generator = batch.images.asnumpy(), batch.noisy_images.asnumpy()
-        assert all((images.asnumpy() == image).all(axis=1).any() for image in clean)
-        differences = abs(seen_by_generator - clean).mean(axis=1).round(4)
-        assert (differences > 0).all() if warp else (differences == 0).all()
-        seen |= set(differences)
-    assert len(seen) > 30 if warp else len(seen) == 1, "each image by itself"
-
-
 def test_shifted():
     images = np.arange(1.0, 25).reshape(2, 3, 4)
     flat = nd.array(images.reshape(2, 12))
