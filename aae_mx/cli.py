@@ -98,7 +98,7 @@ def _config_option(field):
     if without is not None:
         text += f" [default: {without}" + f"; with labels {with_labels}" * (without != with_labels)
         conv = CONV.get(field.name, without)
-        text += f"; --arch conv {conv}" * (conv not in (without, with_labels)) + "]"
+        text += f"; --arch conv {conv}" * ((conv, conv) != (without, with_labels)) + "]"
     if "prior" in field.metadata:
         text += f" For the {field.metadata['prior']} prior."
     return click.option(
