@@ -390,10 +390,10 @@ _DATA = (
 CONV = {
     "epochs": 40,
     "batch_size": 64,
-    "reconstruction_rate": 2e-3,
+    "reconstruction_rate": 1e-3,
     "decoder_rate": 2e-3,
-    "discriminator_rate": 2e-4,
-    "generator_rate": 5e-4,
+    "discriminator_rate": 1e-3,
+    "generator_rate": 2e-4,
     "beta1": 0.5,
     "discriminator_steps": 1,
     "decay": "linear",
@@ -402,7 +402,7 @@ CONV = {
     "wrong_label_weight": 0.0,
     "image_shift": 0,
     "image_noise": 0.0,
-    "code_noise": 0.0,
+    "code_noise": 0.5,
     "reduction": "mean",
 }
 
