@@ -220,7 +220,7 @@ class Config:
         for name, value in _DATA[self.images is not None].items():
             self._default(name, value)
         if self.arch == "conv" and self.recipe == "default":
-            for name, value in CONV.items():
+            for name, value in CONV[self.labels != "none"].items():
                 self._default(name, value)
         for name, value in RECIPES[self.recipe][self.labels != "none"].items():
             self._default(name, value)
@@ -386,8 +386,8 @@ _DATA = (
     {"arch": "mlp", "code_dim": 2},
     {"arch": "conv", "code_dim": 64, "image_size": 64, "channels": "colour"},
 )
-# What the default recipe has for convolutional networks, with and without labels.
-CONV = {
+# What the default recipe has for convolutional networks, without and with labels.
+_CONV = {
     "epochs": 40,
     "batch_size": 64,
     "reconstruction_rate": 1e-3,
@@ -405,6 +405,18 @@ CONV = {
     "code_noise": 0.5,
     "reduction": "mean",
 }
+CONV = (
+    _CONV,
+    {
+        **_CONV,
+        "reconstruction_rate": 4e-4,
+        "generator_rate": 1e-3,
+        "discriminator_steps": 2,
+        "conditioning": "bilinear",
+        "wrong_label_weight": 1.0,
+        "code_noise": 0.2,
+    },
+)
 
 
 def _check(field, value):

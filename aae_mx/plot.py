@@ -72,7 +72,8 @@ def plot_run(model, out=None, dataset=None, seed=0):
         labels = dataset.train_labels[:N_POINTS] if model.classes else None
         plotting.scatter_codes(codes, labels, model.classes, f"q(z){seen}", limit, axes)
     with saved(out / "output.png") as axes:
-        plotting.show_plane(model.decode(plotting.plane_codes(fitted)), f"decoded plane{seen}", axes)
+        plane = model.decode(plotting.plane_codes(fitted))
+        plotting.show_plane(plane, f"decoded plane{seen}", axes)
         if fitted is not None:
             axes.set(xlabel="first component", ylabel="second component")
     originals = to_unit(dataset.test_images[:N_IMAGES]).reshape(-1, *model.image_shape)
