@@ -94,11 +94,11 @@ def _config_option(field):
             metavars = {"data_dir": "DIR", "images": "DIR", "dataset": "NAME", "ctx": "DEVICE"}
             extra = {"metavar": metavars[field.name]}
     text = field.metadata["help"]
-    without, with_labels = (recipe.get(field.name) for recipe in RECIPES["default"])
-    if without is not None:
-        text += f" [default: {without}" + f"; with labels {with_labels}" * (without != with_labels)
-        conv = CONV.get(field.name, without)
-        text += f"; --arch conv {conv}" * (conv not in (without, with_labels)) + "]"
+    defaults = [recipe.get(field.name) for recipe in RECIPES["default"]]
+    if defaults[0] is not None:
+        conv = [recipe.get(field.name, value) for recipe, value in zip(CONV, defaults)]
+        text += f" [default: {_with_labels(*defaults)}"
+        text += f"; --arch conv {_with_labels(*conv)}" * (conv != defaults) + "]"
     if "prior" in field.metadata:
         text += f" For the {field.metadata['prior']} prior."
     return click.option(
@@ -110,6 +110,10 @@ def _config_option(field):
         show_default=default is not None,
         **extra,
     )
+
+
+def _with_labels(without, with_labels):
+    return f"{without}" + f", with labels {with_labels}" * (without != with_labels)
 
 
 class Numbers(click.ParamType):

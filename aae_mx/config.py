@@ -220,7 +220,7 @@ class Config:
         for name, value in _DATA[self.images is not None].items():
             self._default(name, value)
         if self.arch == "conv" and self.recipe == "default":
-            for name, value in CONV.items():
+            for name, value in CONV[self.labels != "none"].items():
                 self._default(name, value)
         for name, value in RECIPES[self.recipe][self.labels != "none"].items():
             self._default(name, value)
@@ -386,14 +386,14 @@ _DATA = (
     {"arch": "mlp", "code_dim": 2},
     {"arch": "conv", "code_dim": 64, "image_size": 64, "channels": "colour"},
 )
-# What the default recipe has for convolutional networks, with and without labels.
-CONV = {
+# What the default recipe has for convolutional networks, without and with labels.
+_CONV = {
     "epochs": 40,
     "batch_size": 64,
-    "reconstruction_rate": 2e-3,
+    "reconstruction_rate": 1e-3,
     "decoder_rate": 2e-3,
-    "discriminator_rate": 2e-4,
-    "generator_rate": 5e-4,
+    "discriminator_rate": 1e-3,
+    "generator_rate": 2e-4,
     "beta1": 0.5,
     "discriminator_steps": 1,
     "decay": "linear",
@@ -402,9 +402,21 @@ CONV = {
     "wrong_label_weight": 0.0,
     "image_shift": 0,
     "image_noise": 0.0,
-    "code_noise": 0.0,
+    "code_noise": 0.5,
     "reduction": "mean",
 }
+CONV = (
+    _CONV,
+    {
+        **_CONV,
+        "reconstruction_rate": 4e-4,
+        "generator_rate": 1e-3,
+        "discriminator_steps": 2,
+        "conditioning": "bilinear",
+        "wrong_label_weight": 1.0,
+        "code_noise": 0.2,
+    },
+)
 
 
 def _check(field, value):

@@ -62,16 +62,20 @@ def plot_run(model, out=None, dataset=None, seed=0):
     codes, fitted = plotting.project(codes)
     prior, _ = plotting.project(prior, fitted)
     limit = plotting.shared_limit(codes, prior)
+    seen = "" if fitted is None else " along the first two principal components"
     if model.config.formulation == "unsupervised":
         # No piece of the prior stands for a label.
         pieces = None
     with saved(out / "pz.png") as axes:
-        plotting.scatter_prior(prior, pieces, model.classes, limit=limit, ax=axes)
+        plotting.scatter_prior(prior, pieces, model.classes, f"p(z){seen}", limit, axes)
     with saved(out / "qz.png") as axes:
         labels = dataset.train_labels[:N_POINTS] if model.classes else None
-        plotting.scatter_codes(codes, labels, model.classes, limit=limit, ax=axes)
+        plotting.scatter_codes(codes, labels, model.classes, f"q(z){seen}", limit, axes)
     with saved(out / "output.png") as axes:
-        plotting.show_plane(model.decode(plotting.plane_codes(fitted)), ax=axes)
+        plane = model.decode(plotting.plane_codes(fitted))
+        plotting.show_plane(plane, f"decoded plane{seen}", axes)
+        if fitted is not None:
+            axes.set(xlabel="first component", ylabel="second component")
     originals = to_unit(dataset.test_images[:N_IMAGES]).reshape(-1, *model.image_shape)
     columns = plotting.sheet_columns(model.image_shape, 20) // 2 * 2
     shown = originals[: columns * columns // 2]

@@ -3,6 +3,7 @@
 import itertools
 import json
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -232,15 +233,21 @@ def test_errors_are_measured_in_parts(monkeypatch):
 # Whole runs.
 
 
+def test_help_tells_their_defaults(call):
+    text = " ".join(call(train.main, "--help")[1].split())
+    assert "[default: shared, with labels separate; --arch conv separate]" in text
+    assert "[default: 12, with labels 20; --arch conv 40]" in text
+    assert "[default: 0.0, with labels 0.2; --arch conv 0.5, with labels 0.2]" in text
+
+
 @pytest.mark.parametrize("labels", ["none", "all", 10])
 def test_commands(call, image_folder, tmp_path, labels):
     run = tmp_path / "run"
     settings = {"prior": "gaussian_mixture", "labels": labels}
     options = conv_options(image_folder, **settings)
-    status, output = call(train.main, *options, "--out", run)
+    status, output = call(train.main, *options, "--out", run, "--no-figures")
     assert status == 0 and "36 training images" in output, output
     assert "filters" in (run / "config.json").read_text()
-    assert (run / "figures" / "interpolations.png").exists()
     status, output = call(evaluate.main, run, "--json", tmp_path / "numbers.json")
     assert status == 0 and "mean PSNR, dB" in output
     measured = json.loads((tmp_path / "numbers.json").read_text())["runs"][0]["metrics"]
@@ -254,17 +261,34 @@ def test_commands(call, image_folder, tmp_path, labels):
         assert arrays["qz"].shape == (36, 4) and arrays["xr"].shape == (36, 28 * 28 * 3)
         assert arrays["y"].max() == 1
     assert call(plot.main, run)[0] == 0
+    assert (run / "figures" / "interpolations.png").exists()
     model = load(run)
     assert model.sample(2, seed=0).shape == (2, 28, 28, 3)
 
 
-def test_folder_without_classes(call, refused, image_folder, tmp_path):
+def titles_of_figures(run, monkeypatch):
+    titles = {}
+
+    @contextmanager
+    def saved(path, **size):
+        with original(path, **size) as axes:
+            yield axes
+        titles[path.stem] = axes.get_title() if hasattr(axes, "get_title") else None
+
+    original = plot.saved
+    monkeypatch.setattr(plot, "saved", saved)
+    plot.plot_run(load(run))
+    return titles
+
+
+def test_folder_without_classes(call, refused, image_folder, tmp_path, monkeypatch):
     flat = tmp_path / "flat"
     flat.mkdir()
     for file in image_folder.glob("*/*.png"):
         (flat / file.name).symlink_to(file)
     options = conv_options(flat, channels="grey", prior="gaussian_mixture")
-    assert call(train.main, *options, "--out", tmp_path / "run", "--quiet") == (0, "")
+    quietly = ["--out", tmp_path / "run", "--quiet", "--no-figures"]
+    assert call(train.main, *options, *quietly) == (0, "")
     status, output = call(evaluate.main, tmp_path / "run", "--json", tmp_path / "numbers.json")
     assert status == 0
     measured = json.loads((tmp_path / "numbers.json").read_text())["runs"][0]["metrics"]
@@ -277,6 +301,9 @@ def test_folder_without_classes(call, refused, image_folder, tmp_path):
     assert call(encode.main, tmp_path / "run", "--out", tmp_path / "codes.npz")[0] == 0
     with np.load(tmp_path / "codes.npz") as arrays:
         assert set(arrays) == {"qz", "pz", "py", "x", "xr"}
+    titles = titles_of_figures(tmp_path / "run", monkeypatch)
+    for name, title in {"pz": "p(z)", "qz": "q(z)", "output": "decoded plane"}.items():
+        assert titles[name] == f"{title} along the first two principal components"
     refusal = refused(train.main, *options, "--labels", "--out", tmp_path / "other", code=2)
     assert "--labels all: the images of" in refusal and "one sub-folder per class" in refusal
     assert not (tmp_path / "other").exists()
