@@ -236,8 +236,8 @@ def test_errors_are_measured_in_parts(monkeypatch):
 def test_help_tells_their_defaults(call):
     text = " ".join(call(train.main, "--help")[1].split())
     assert "[default: shared, with labels separate; --arch conv separate]" in text
-    assert "[default: 12, with labels 20; --arch conv 40]" in text
-    assert "[default: 0.0, with labels 0.2; --arch conv 0.5, with labels 0.2]" in text
+    assert "[default: 20; --arch conv 40]" in text
+    assert "[default: 0.2; --arch conv 0.5, with labels 0.2]" in text
 
 
 @pytest.mark.parametrize("labels", ["none", "all", 10])
