@@ -6,11 +6,12 @@ The perceptrons have no batch normalisation, and no output has an activation.
 """
 
 import math
+import os
 
 import numpy as np
 
 from aae_mx.backend import mx
-from aae_mx.errors import ConfigError
+from aae_mx.errors import AAEError, ConfigError
 
 nn = mx.gluon.nn
 
@@ -166,8 +167,18 @@ def build_networks(config, image_shape, n_labels, ctx):
     """Encoder, decoder and discriminator for a Config: weights N(0, init_std²), biases 0.
 
     Returns a dictionary of them under those names. The weights depend on the seed alone. Raises
-    ConfigError for convolutional networks on images whose size they cannot have.
+    ConfigError for convolutional networks on images whose size they cannot have, and AAEError
+    for networks that this machine's memory cannot hold.
     """
+    # Weights, gradients and Adam's two states, in float32. MXNet itself would fill the memory
+    # before it fails.
+    needed = 16 * n_parameters(config, image_shape, n_labels)
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise AAEError(
+            f"the networks are too large: to train them takes {needed / 1e9:,.0f} GB, and this "
+            f"machine has {there / 1e9:,.0f}; choose a smaller --hidden, --filters or --code-dim"
+        )
     if config.arch == "conv":
         kinds, sizes = (ConvEncoder, ConvDecoder), (image_shape, config.filters)
     else:

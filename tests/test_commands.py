@@ -129,8 +129,17 @@ def test_train_refuses_wrong_files(refused, idx_directory):
 
 @pytest.mark.parametrize("size", [["--hidden", "1000000,1000000"], ["--code-dim", 10**11]])
 def test_train_refuses_what_no_memory_holds(refused, size):
-    assert "too large" in refused(train.main, *size, "--limit", 10, code=1)
+    message = refused(train.main, *size, "--limit", 10, code=1)
+    assert "networks are too large: to train them takes" in message
     assert not os.listdir("."), "nothing is left behind"
+
+
+def test_out_of_memory_in_training(refused, monkeypatch):
+    def fit(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("aae_mx.training.fit", fit)
+    assert "too large, or MXNet failed (out of memory)" in refused(train.main, code=1)
 
 
 def test_train_never_overwrites(refused, supervised_run):
