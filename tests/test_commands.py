@@ -135,7 +135,7 @@ def test_train_refuses_what_no_memory_holds(refused, size):
 
 
 def test_out_of_memory_in_training(refused, monkeypatch):
-    def fit(*arguments):
+    def fit(*arguments, **options):
         raise MemoryError
 
     monkeypatch.setattr("aae_mx.training.fit", fit)
