@@ -10,7 +10,7 @@ import click
 
 from aae_mx.cli import Numbers, command, option_seed
 from aae_mx.config import Config
-from aae_mx.errors import InputError
+from aae_mx.errors import ConfigError, InputError
 from aae_mx.plot import plot_run, saved
 
 # (prior, labels) of the post's seven configurations, then the semi-supervised ones that the
@@ -94,11 +94,13 @@ def main(out, recipe, labelled, seeds, epochs, limit, seed, quiet):
     the configurations that DIR/runs does not hold yet, one after another, and keeps what is
     there: after an interruption, call it again.
     """
+    if min(labelled) < 1:
+        raise ConfigError("labelled", labelled, "expected at least 1 labelled image")
     common = {"recipe": recipe, "epochs": epochs, "limit": limit, "seed": seed}
     configs = [
         Config(prior=prior, labels=n, **common)
         for prior, labels in CONFIGURATIONS
-        for n in (labelled if labels == "some" else (labels,))
+        for n in (dict.fromkeys(labelled) if labels == "some" else (labels,))
     ]
     draw_figures(configs, out, seeds, quiet)
 
@@ -124,7 +126,7 @@ def draw_figures(configs, out, seeds=1, quiet=False):
     missing = {run: config for run, config in trainings.items() if left[run]}
     say(f"{len(trainings) - len(missing)} of {len(trainings)} trainings are there already.")
     if missing:
-        minutes = _estimate(missing.values(), [left[run] for run in missing]) / 60
+        minutes = _estimate(list(missing.values()), [left[run] for run in missing]) / 60
         say(f"Training the other {len(missing)} will take about {minutes:.0f} minutes.")
     for run, config in missing.items():
         if (run / CONFIG).exists():
@@ -178,7 +180,6 @@ def _estimate(configs, epochs):
     from aae_mx.data import load_dataset
     from aae_mx.training import seconds_per_image
 
-    configs = list(configs)
     dataset = load_dataset(configs[0])
     images = sum(
         images_per_epoch(config, len(dataset.train_images)) * n

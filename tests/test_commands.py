@@ -265,7 +265,7 @@ def test_figures(call, refused, tmp_path):
 def test_figures_of_several_seeds(monkeypatch, call, refused, tmp_path):
     monkeypatch.setattr(figures, "CONFIGURATIONS", [("uniform", "none"), ("uniform", "some")])
     options = ["--out", tmp_path, "--limit", 100, "--epochs", 1, "--seed", 7, "--quiet"]
-    status, output = call(figures.main, *options, "--seeds", 2, "--labelled", "20,30")
+    status, output = call(figures.main, *options, "--seeds", 2, "--labelled", "20,30,20")
     assert (status, output) == (0, "")
     kinds = ["unsupervised", "semi_supervised_20", "semi_supervised_30"]
     runs = {f"uniform_{kind}{seed}" for kind in kinds for seed in ("", "_seed_8")}
@@ -284,8 +284,8 @@ def test_figures_of_several_seeds(monkeypatch, call, refused, tmp_path):
     text = (tmp_path / "results.md").read_text("utf-8")
     assert "of seeds 7 to 8" in text and f"| {mean:.2f} ± {spread:.2f} (5.32) |" in text
 
-    message = refused(figures.main, *options, "--labelled", "0", code=2)
-    assert "0: expected 'all', 'none' or a number of images, at least 1" in message
+    message = refused(figures.main, *options, "--labelled", "20,0", code=2)
+    assert "--labelled 20,0: expected at least 1 labelled image" in message
 
 
 def test_group(call):
