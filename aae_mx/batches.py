@@ -68,6 +68,7 @@ class Batch(NamedTuple):
     generator_noise: Optional[nd.NDArray]  # (N, code_dim), for those of the generator phase
     condition: Optional[nd.NDArray]  # (N, n_conditions), one-hot
     wrong: Optional[nd.NDArray]  # (N, discriminator steps, n_conditions), not the prior samples'
+    pieces: Optional[nd.NDArray]  # (N, n_labels), one-hot, of the first step's prior samples
     left: float  # 1 at the first step, towards 0
 
 
@@ -78,7 +79,7 @@ def epoch_batches(model, images, labels, epoch):
     (N, height, width, 3), which may be larger than memory, and of which each batch is made.
 
     ``labels`` as from ``training_labels``; semi-supervised, every batch also holds images drawn
-    from the labelled ones. Order, prior, noise and shifts are drawn from the seed and the number
+    from the labelled ones. Order, prior, noise and maps are drawn from the seed and the number
     of the epoch alone, all before the first step, so that no step waits for them, and a run that
     goes on draws the same.
     """
@@ -97,7 +98,7 @@ def epoch_batches(model, images, labels, epoch):
         for _ in range(config.discriminator_steps)
     ]
     prior_codes = np.stack([codes for codes, _ in drawn], axis=1)
-    code_noise = generator_noise = image_noise = condition = wrong = None
+    code_noise = generator_noise = image_noise = condition = wrong = pieces = None
     if config.code_noise:
         noise = rng.standard_normal((2, *prior_codes.shape), np.float32)
         last = rng.standard_normal((n, config.code_dim), np.float32)
@@ -113,17 +114,22 @@ def epoch_batches(model, images, labels, epoch):
         noise = rng.standard_normal((rows, n_pixels), np.float32)
         image_noise = nd.array(noise, ctx=ctx)
         offsets = rng.integers(rows - config.batch_size, size=n, endpoint=True)
-    if config.image_shift:
-        shifts = rng.integers(2 * config.image_shift, size=(n, 2), endpoint=True)
+    if config.image_warp:
+        # To the end linearly, q(z) would match better, but the labels be learnt by heart.
+        none = np.array([1, 0, 0, 0, 1, 0], np.float32)
+        scale = config.image_warp * np.sqrt(left)[:, None]
+        maps = nd.array(none + scale * rng.uniform(-1, 1, (n, 6)), ctx=ctx)
     if labels is not None:
         # n entries, or n + 1 of which the last says "unknown".
         one_hot = np.eye(model.discriminator.n_conditions, dtype=np.float32)
         condition = nd.array(one_hot[shuffled], ctx=ctx)
+        if config.classifier_weight:
+            pieces = nd.array(one_hot[drawn[0][1], :n_labels], ctx=ctx)
         if config.wrong_label_weight and n_labels > 1:
             # Any label but that of the piece, whether the image's label is known or not.
-            pieces = np.stack([pieces for _, pieces in drawn], axis=1)
-            others = rng.integers(1, n_labels, size=pieces.shape)
-            wrong = nd.array(one_hot[(pieces + others) % n_labels], ctx=ctx)
+            named = np.stack([names for _, names in drawn], axis=1)
+            others = rng.integers(1, n_labels, size=named.shape)
+            wrong = nd.array(one_hot[(named + others) % n_labels], ctx=ctx)
     prior_codes = nd.array(prior_codes, ctx=ctx)
     in_memory = isinstance(images, nd.NDArray)
     if in_memory:
@@ -136,8 +142,8 @@ def epoch_batches(model, images, labels, epoch):
         else:
             batch = noisy = nd.array(to_unit(images[order[rows]]), ctx=ctx)
             release_pages(images)
-        if config.image_shift:
-            batch = noisy = shifted(batch, model.image_shape, config.image_shift, shifts[start])
+        if config.image_warp:
+            batch = noisy = warped(batch, model.image_shape, maps[rows])
         if image_noise is not None:
             offset = int(offsets[start])
             scale = config.image_noise * left[start]
@@ -150,28 +156,22 @@ def epoch_batches(model, images, labels, epoch):
             None if generator_noise is None else generator_noise[rows],
             None if condition is None else condition[rows],
             None if wrong is None else wrong[rows],
+            None if pieces is None else pieces[rows],
             left[start],
         )
 
 
-def shifted(images, shape, margin, offset):
-    """Images (N, pixels) of ``shape`` moved by ``margin − offset`` pixels, black moving in.
+def warped(images, shape, maps):
+    """Images (N, pixels) of ``shape``, each turned, stretched and moved by an affine map.
 
-    ``offset``: down and right, each in 0 to 2 ``margin``.
+    ``maps`` (N, 6): a row (a, b, c, d, e, f) takes to the place (x, y) what was at
+    (a x + b y + c, d x + e y + f), in coordinates of -1 to 1; (1, 0, 0, 0, 1, 0) leaves it there.
+    What comes from outside is black.
     """
-    height, width = shape[:2]
-    down, right = map(int, offset)
-    # Colours lie beside each other in a row.
-    colours = math.prod(shape[2:])
-    side = margin * colours
-    framed = nd.pad(
-        images.reshape((-1, 1, height, width * colours)),
-        mode="constant",
-        pad_width=(0, 0, 0, 0, margin, margin, side, side),
-    )
-    left = right * colours
-    crop = framed[:, :, down : down + height, left : left + width * colours]
-    return crop.reshape((len(images), -1))
+    grid = nd.GridGenerator(maps, transform_type="affine", target_shape=shape[:2])
+    # Colours lie beside each other in a row, but the sampler has them first.
+    planes = images.reshape((len(images), *shape[:2], -1)).transpose((0, 3, 1, 2))
+    return nd.BilinearSampler(planes, grid).transpose((0, 2, 3, 1)).reshape((len(images), -1))
 
 
 def labelled_per_batch(config):

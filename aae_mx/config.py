@@ -103,10 +103,13 @@ class Config:
         "The encoder's reconstruction and generator phases have an Adam each, or share one.",
         choices=("separate", "shared"),
     )
-    image_shift: int = _setting(
+    image_warp: float = _setting(
         None,
-        "Training images are moved by up to so many pixels, each batch at random.",
+        "Each training image is turned, stretched, sheared and moved at random: the six numbers "
+        "of the affine map lie so far from those of none at most (moving is in half an image's "
+        "side). It falls to zero as the square root of what is left of the training.",
         at_least=0,
+        below=1,
     )
     image_noise: float = _setting(
         None,
@@ -130,6 +133,12 @@ class Config:
         None,
         "With labels: the weight, in the discriminator's loss, of refusing prior samples beside "
         "the label of another piece.",
+        at_least=0,
+    )
+    classifier_weight: float = _setting(
+        None,
+        "With labels: the weight, in the generator's loss, of what a classifier says of the codes; "
+        "it learns on prior samples to tell their labels.",
         at_least=0,
     )
     beta1: float = _setting(
@@ -346,7 +355,8 @@ _REFERENCE = {
     "encoder_adam": "shared",
     "conditioning": "concat",
     "wrong_label_weight": 0.0,
-    "image_shift": 0,
+    "classifier_weight": 0.0,
+    "image_warp": 0.0,
     "image_noise": 0.0,
     "code_noise": 0.0,
     "reduction": "mean",
@@ -372,7 +382,8 @@ RECIPES = {
             "encoder_adam": "separate",
             "conditioning": "bilinear",
             "wrong_label_weight": 1.0,
-            "image_shift": 1,
+            "classifier_weight": 1.0,
+            "image_warp": 0.15,
             "image_noise": 0.15,
             "code_noise": 0.2,
             "reduction": "sum",
@@ -400,7 +411,8 @@ _CONV = {
     "encoder_adam": "separate",
     "conditioning": "concat",
     "wrong_label_weight": 0.0,
-    "image_shift": 0,
+    "classifier_weight": 0.0,
+    "image_warp": 0.0,
     "image_noise": 0.0,
     "code_noise": 0.5,
     "reduction": "mean",

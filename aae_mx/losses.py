@@ -1,6 +1,6 @@
 """The losses, as Gluon HybridBlocks: each becomes one operation of MXNet, with its metric.
 
-Both work on logits, so that they stay finite, and give means over the batch, of shape (1,).
+They work on logits, so that they stay finite, and give means over the batch, of shape (1,).
 """
 
 from aae_mx.backend import mx
@@ -45,6 +45,20 @@ class AdversarialLoss(HybridBlock):
     def hybrid_forward(self, F, logits, targets):
         right = F.broadcast_equal(F.BlockGrad(logits) > 0, targets)
         return F.mean(_cross_entropy(F, logits, targets)), F.mean(right)
+
+
+class LabelLoss(HybridBlock):
+    """Logits of the classifier (N, labels) and one-hot labels (N, labels) to the cross-entropy.
+
+    Rows without a label are zeros and add nothing to the mean.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hybridize(static_alloc=True)
+
+    def hybrid_forward(self, F, logits, labels):
+        return -F.mean(_row_sums(F, F.log_softmax(logits) * labels))
 
 
 def _cross_entropy(F, logits, targets):

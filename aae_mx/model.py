@@ -7,7 +7,7 @@ import numpy as np
 from aae_mx import data, metrics, priors
 from aae_mx.backend import context, mx
 from aae_mx.errors import InputError
-from aae_mx.losses import AdversarialLoss, ReconstructionLoss
+from aae_mx.losses import AdversarialLoss, LabelLoss, ReconstructionLoss
 from aae_mx.networks import build_networks
 
 # Images per forward pass outside of training, large enough to keep the cores busy: so many, or
@@ -16,7 +16,7 @@ INFERENCE_BATCH, INFERENCE_PIXELS = 1000, 2_000_000
 
 
 class AAE:
-    """The three networks with what is needed to use them.
+    """The networks with what is needed to use them.
 
     ``image_shape`` is (height, width), or (height, width, 3) in colour; ``classes`` are the names
     of the labels, none for images without. The networks are
@@ -38,11 +38,13 @@ class AAE:
         self.encoder = self.networks["encoder"]
         self.decoder = self.networks["decoder"]
         self.discriminator = self.networks["discriminator"]
+        self.classifier = self.networks.get("classifier")
         self.reconstruction_loss = ReconstructionLoss(
             config.reconstruction,
             scale=1 / self.n_pixels if config.reduction == "mean" else 1,
         )
         self.adversarial_loss = AdversarialLoss()
+        self.label_loss = LabelLoss()
 
     def encode(self, images):
         """Codes z, float32 of shape (N, code_dim).

@@ -1,4 +1,4 @@
-"""The three networks of an adversarial autoencoder, as Gluon HybridBlocks.
+"""The networks of an adversarial autoencoder, as Gluon HybridBlocks.
 
 The discriminator is a multi-layer perceptron; encoder and decoder are either that (the post's,
 and the paper's appendix A.1) or convolutional, of the shape of Radford et al., arXiv 1511.06434.
@@ -14,6 +14,10 @@ from aae_mx.backend import mx
 from aae_mx.errors import AAEError, ConfigError
 
 nn = mx.gluon.nn
+
+
+# Of the classifier: what it learns, the pieces of a prior, needs no more.
+CLASSIFIER_HIDDEN = (200, 200)
 
 
 def mlp(sizes, activation):
@@ -157,6 +161,17 @@ class Discriminator(nn.HybridBlock):
         return self.layers(codes)
 
 
+class Classifier(nn.HybridBlock):
+    """Codes z (N, code_dim) to logits (N, n_labels) of the piece of the prior that z lies in."""
+
+    def __init__(self, code_dim, n_labels, activation, **kwargs):
+        super().__init__(**kwargs)
+        self.layers = mlp([code_dim, *CLASSIFIER_HIDDEN, n_labels], activation)
+
+    def hybrid_forward(self, F, codes):
+        return self.layers(codes)
+
+
 def discriminator_inputs(code_dim, n_conditions, conditioning):
     """The number of inputs of a Discriminator's first layer."""
     product = n_conditions * code_dim if conditioning == "bilinear" else 0
@@ -164,9 +179,10 @@ def discriminator_inputs(code_dim, n_conditions, conditioning):
 
 
 def build_networks(config, image_shape, n_labels, ctx):
-    """Encoder, decoder and discriminator for a Config: weights N(0, init_std²), biases 0.
+    """The networks of a Config: weights N(0, init_std²), biases 0.
 
-    Returns a dictionary of them under those names. The weights depend on the seed alone. Raises
+    Returns a dictionary: encoder, decoder, discriminator, and with labels, if its weight is
+    above 0, classifier. The weights depend on the seed alone. Raises
     ConfigError for convolutional networks on images whose size they cannot have, and AAEError
     for networks that this machine's memory cannot hold.
     """
@@ -195,6 +211,8 @@ def build_networks(config, image_shape, n_labels, ctx):
             config.conditioning,
         ),
     }
+    if _classifies(config):
+        networks["classifier"] = Classifier(config.code_dim, n_labels, config.activation)
     rng = np.random.default_rng([config.seed, 0])
     for network in networks.values():
         network.initialize(mx.init.Zero(), ctx=ctx)
@@ -210,6 +228,10 @@ def _n_conditions(config, n_labels):
     # The last of n + 1 says "unknown".
     sizes = {"unsupervised": 0, "supervised": n_labels, "semi_supervised": n_labels + 1}
     return sizes[config.formulation]
+
+
+def _classifies(config):
+    return config.labels != "none" and config.classifier_weight > 0
 
 
 def parameters(network):
@@ -233,10 +255,12 @@ def optimized_networks(model):
 
 
 def n_parameters(config, image_shape, n_labels):
-    """The number of weights and biases of the three networks of a Config."""
+    """The number of weights and biases of the networks of a Config."""
     conditions = _n_conditions(config, n_labels)
     inputs = discriminator_inputs(config.code_dim, conditions, config.conditioning)
     perceptrons = [(inputs, *config.discriminator_hidden, 1)]
+    if _classifies(config):
+        perceptrons.append((config.code_dim, *CLASSIFIER_HIDDEN, n_labels))
     convolutions = 0
     if config.arch == "conv":
         channels, side = conv_sizes(image_shape, config.filters)

@@ -4,6 +4,8 @@
 2. *Discriminator*: it learns to tell codes of images, q(z), from samples of the prior, p(z).
 3. *Generator*: the encoder learns to make it take its codes for prior samples.
 
+With labels a small classifier may learn on the prior samples, too, for the third phase.
+
 Source: Makhzani et al., section 2, and the post. Each phase function records, runs
 backward, steps the optimizers of its networks, and returns what it measured as NDArrays
 that may not be computed yet: the host waits for the device at log intervals only.
@@ -81,12 +83,22 @@ def discriminator_phase(model, optimizers, codes, prior_codes, condition, rate, 
     return entropy, accuracy
 
 
+def classifier_phase(model, optimizers, prior_codes, pieces, rate):
+    """Train the classifier to tell the ``pieces`` (N, labels), one-hot, of ``prior_codes``."""
+    with autograd.record():
+        loss = model.label_loss(model.classifier(prior_codes), pieces)
+    loss.backward()
+    optimizers["classifier"].step(rate)
+
+
 def generator_phase(model, optimizers, noisy_images, code_noise, condition, rate):
     """Train the encoder to make the discriminator answer 1 for its codes.
 
     ``code_noise`` (N, code_dim) is added to the codes, as it was to the discriminator's
-    inputs in its own phase; or None. Returns the cross-entropy and the share of codes that
-    fool the discriminator.
+    inputs in its own phase; or None. Where there is a classifier, the encoder also learns to
+    make it tell the label of each labelled image, as the generator in Odena et al., Conditional
+    Image Synthesis with Auxiliary Classifier GANs (2017). Returns the discriminator's
+    cross-entropy and the share of codes that fool it.
     """
     with autograd.record():
         # Encoded afresh: the encoder has changed since the reconstruction phase, and this
@@ -97,7 +109,13 @@ def generator_phase(model, optimizers, noisy_images, code_noise, condition, rate
         entropy, fooled = model.adversarial_loss(
             _discriminate(model, codes, condition), nd.ones((len(codes), 1), codes.context)
         )
-    entropy.backward()
+        loss = entropy
+        if model.classifier is not None:
+            # Without the entry that says "unknown".
+            labels = condition[:, : len(model.classes)]
+            label_loss = model.label_loss(model.classifier(codes), labels)
+            loss = loss + model.config.classifier_weight * label_loss
+    loss.backward()
     optimizers["generator"].step(rate)
     return entropy, fooled
 
@@ -118,7 +136,7 @@ def build_optimizers(model):
 
 
 def train_step(model, optimizers, batch):
-    """The three phases on one Batch. Returns the METRICS as an NDArray."""
+    """The phases on one Batch. Returns the METRICS as an NDArray."""
     config = model.config
     scale = batch.left if config.decay == "linear" else 1.0
     codes, *reconstruction = reconstruction_phase(
@@ -138,6 +156,9 @@ def train_step(model, optimizers, batch):
             scale * config.discriminator_rate,
             None if batch.wrong is None else batch.wrong[:, turn],
         )
+    if model.classifier is not None:
+        rate = scale * config.discriminator_rate
+        classifier_phase(model, optimizers, batch.prior_codes[:, 0], batch.pieces, rate)
     generator = generator_phase(
         model,
         optimizers,

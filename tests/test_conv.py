@@ -209,14 +209,13 @@ def test_batches_of_a_folder_are_those_of_its_pixels():
         np.testing.assert_array_equal(a.prior_codes.asnumpy(), b.prior_codes.asnumpy())
 
 
-def test_images_in_colour_are_moved():
-    images = np.arange(1.0, 73).reshape(2, 3, 4, 3)
+def test_images_in_colour_are_warped():
+    images = np.arange(1.0, 91).reshape(2, 3, 5, 3)
     flat = nd.array(images.reshape(2, -1))
-    framed = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    for down, right in [(1, 1), (0, 1), (2, 2), (1, 0)]:
-        moved = batches.shifted(flat, (3, 4, 3), 1, (down, right)).asnumpy()
-        expected = framed[:, down : down + 3, right : right + 4]
-        np.testing.assert_array_equal(moved.reshape(2, 3, 4, 3), expected)
+    maps = nd.array([(1, 0, 2 / 4, 0, 1, 0), (1, 0, 0, 0, -1, 0)])
+    warped = batches.warped(flat, (3, 5, 3), maps).asnumpy().reshape(2, 3, 5, 3)
+    left = np.pad(images[0, :, 1:], ((0, 0), (0, 1), (0, 0)))
+    np.testing.assert_allclose(warped, [left, images[1, ::-1]], atol=1e-4)
 
 
 def test_errors_are_measured_in_parts(monkeypatch):

@@ -151,11 +151,12 @@ def test_refusals(refused, supervised_run, tmp_path):
 def test_the_default_learns_better_than_the_original():
     """A short training on a few images, to notice when the recipe no longer teaches as it did.
 
-    Four seeds had an agreement of 0.895 to 0.902; the original's recipe 0.851 and 0.872. The
-    bound lies as far below the four as two of their ranges, and above the original's.
+    Four seeds had an agreement of 0.832 to 0.847, with a standard deviation of 0.006, and the
+    original's recipe 0.803 and 0.811. The bound lies between, three standard deviations below
+    the mean.
     """
     config = Config(
-        prior="gaussian_mixture",
+        prior="swiss_roll",
         labels="all",
         limit=5000,
         epochs=8,
@@ -172,4 +173,4 @@ def test_the_default_learns_better_than_the_original():
     codes = model.encode(dataset.test_images[:2000])
     prior, pieces = model.sample_prior(20_000, seed=1)
     agreement = metrics.label_agreement(codes, dataset.test_labels[:2000], prior, pieces)
-    assert agreement > 0.88
+    assert agreement > 0.82

@@ -6,7 +6,7 @@ from aae_mx import Config, batches, fit, load, training
 from aae_mx.backend import mx
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError
-from aae_mx.losses import AdversarialLoss, ReconstructionLoss
+from aae_mx.losses import AdversarialLoss, LabelLoss, ReconstructionLoss
 from aae_mx.model import AAE
 from aae_mx.networks import parameters
 from aae_mx.run import read_history
@@ -56,6 +56,10 @@ def test_each_phase_changes_its_own_networks(encoder_adam):
     state, before = values(model), state
     assert changed(before, state) == {"discriminator"}
 
+    training.classifier_phase(model, optimizers, prior_codes, condition, 0.01)
+    state, before = values(model), state
+    assert changed(before, state) == {"classifier"}
+
     training.generator_phase(model, optimizers, images, None, condition, 0.01)
     state, before = values(model), state
     assert changed(before, state) == {"encoder"}
@@ -93,7 +97,35 @@ def test_generator_learns_to_fool_and_discriminator_to_tell():
     assert fooled[-1][0].asscalar() < fooled[0][0].asscalar() - 0.1
 
 
+def test_the_classifier_pulls_codes_of_images_to_the_pieces_of_their_labels():
+    model, optimizers, images, _, condition = prepared()
+    codes, pieces = (nd.array(values) for values in model.sample_prior(1000, seed=0))
+    for _ in range(100):
+        training.classifier_phase(model, optimizers, codes, nd.one_hot(pieces, 10), 0.01)
+    told = model.classifier(codes).argmax(axis=1)
+    assert (told == pieces).mean().asscalar() > 0.8
+
+    # Without a discriminator that tells anything.
+    for parameter in parameters(model.discriminator).values():
+        parameter.set_data(nd.zeros(parameter.shape))
+
+    def loss():
+        return model.label_loss(model.classifier(model.encoder(images)), condition).asscalar()
+
+    first = loss()
+    for _ in range(100):
+        training.generator_phase(model, optimizers, images, None, condition, 0.003)
+    assert loss() < 0.5 * first
+
+
 # Losses, worked by hand.
+
+
+def test_label_loss():
+    # Of (0, ln 3) the softmax is (0.25, 0.75); the third row has no label.
+    logits = nd.array([[0, np.log(3)], [0, np.log(3)], [5, -5]])
+    loss = LabelLoss()(logits, nd.array([[1, 0], [0, 1], [0, 0]]))
+    assert loss.asscalar() == pytest.approx(-(np.log(0.25) + np.log(0.75)) / 3, rel=1e-5)
 
 
 def test_squared_error():
@@ -263,31 +295,43 @@ def test_with_labelled_keeps_the_whole_pass():
     assert batches.steps_per_epoch(small_config(batch_size=20), 101) == 6
 
 
-def test_shifted():
-    images = np.arange(1.0, 25).reshape(2, 3, 4)
-    flat = nd.array(images.reshape(2, 12))
-    for offset in [(1, 1), (0, 1), (2, 2), (1, 0)]:
-        moved = batches.shifted(flat, (3, 4), 1, offset).asnumpy().reshape(2, 3, 4)
-        framed = np.pad(images, ((0, 0), (1, 1), (1, 1)))
-        down, right = offset
-        np.testing.assert_array_equal(moved, framed[:, down : down + 3, right : right + 4])
-    np.testing.assert_array_equal(
-        batches.shifted(flat, (3, 4), 1, (1, 1)).asnumpy(), flat.asnumpy()
-    )
+def test_warped():
+    """Whole pixels, a mirror image and a quarter turn, against NumPy."""
+    images = np.arange(1.0, 51).reshape(2, 5, 5)
+    flat = nd.array(images.reshape(2, 25))
+    step = 2 / 4  # of one pixel, as five lie at -1 to 1
+    framed = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    expected = {
+        (1, 0, 0, 0, 1, 0): images,
+        (1, 0, step, 0, 1, 0): framed[:, 1:-1, 2:],
+        (1, 0, 0, 0, 1, -step): framed[:, :-2, 1:-1],
+        (-1, 0, 0, 0, 1, 0): images[:, :, ::-1],
+        (0, 1, 0, -1, 0, 0): np.rot90(images, 1, axes=(2, 1)),
+    }
+    for numbers, result in expected.items():
+        maps = nd.array([numbers, (1, 0, 0, 0, 1, 0)])
+        moved = batches.warped(flat, (5, 5), maps).asnumpy().reshape(2, 5, 5)
+        np.testing.assert_allclose(moved[0], result[0], atol=1e-4)
+        np.testing.assert_allclose(moved[1], images[1], atol=1e-4)
 
 
-def test_images_are_moved_by_a_pixel_at_most():
-    config = small_config(image_shift=1, labels="all", prior="uniform", batch_size=5)
-    model = AAE(config, (5, 5), "01")
-    dots = np.zeros((300, 5, 5), np.float32)
-    dots[:, 2, 2] = 1
-    images = nd.array(dots.reshape(300, 25))
-    places = set()
-    for batch in batches.epoch_batches(model, images, np.zeros(300, int), 1):
-        pixels = batch.images.asnumpy()
-        assert (pixels == pixels[0]).all() and pixels[0].sum() == 1
-        places.add(divmod(int(pixels[0].argmax()), 5))
-    assert places == {(row, column) for row in (1, 2, 3) for column in (1, 2, 3)}
+def test_each_image_is_warped_by_a_little():
+    config = small_config(image_warp=0.1, labels="all", prior="uniform", batch_size=5)
+    model = AAE(config, (21, 21), "01")
+    dots = np.zeros((300, 21, 21), np.float32)
+    dots[:, 5, 15] = 1
+    images = nd.array(dots.reshape(300, 441))
+    labels = np.zeros(300, int)
+    drawn = [batch.images.asnumpy() for batch in batches.epoch_batches(model, images, labels, 1)]
+    places = np.concatenate(drawn).reshape(300, 21, 21)
+    assert len(np.unique(places, axis=0)) == 300
+    rows, columns = (np.unique(axis) for axis in np.nonzero(places)[1:])
+    # 10 pixels are 1: each number moves the dot by (0.5 + 0.5 + 1) × 0.1 of that, and the
+    # interpolation and the inverse of the map add a little.
+    assert 2 <= rows.min() <= 4 and 6 <= rows.max() <= 8
+    assert 12 <= columns.min() <= 14 and 16 <= columns.max() <= 18
+    again = next(batches.epoch_batches(model, images, labels, 1)).images.asnumpy()
+    np.testing.assert_array_equal(again, drawn[0])
 
 
 def test_each_discriminator_step_has_prior_samples_of_its_own():
@@ -301,7 +345,8 @@ def test_each_discriminator_step_has_prior_samples_of_its_own():
     assert (prior[:, 0] != prior[:, 1]).all() and (prior[:, 1] != prior[:, 2]).all()
     training.train_step(model, optimizers, batch)
     counts = {name: adam.steps for name, adam in optimizers.items()}
-    assert counts == {"encoder": 1, "decoder": 1, "discriminator": 3, "generator": 1}
+    once = dict.fromkeys(["encoder", "decoder", "classifier", "generator"], 1)
+    assert counts == {**once, "discriminator": 3}
 
 
 @pytest.mark.parametrize("labels", ["all", 50])
