@@ -63,13 +63,13 @@ class Batch(NamedTuple):
 
     images: nd.NDArray  # (N, pixels) in 0–1
     noisy_images: nd.NDArray  # the encoder's input in the generator phase
-    prior_codes: nd.NDArray  # (N, discriminator steps, code_dim), with noise
-    code_noise: Optional[nd.NDArray]  # the same, for the codes before the discriminator
-    generator_noise: Optional[nd.NDArray]  # (N, code_dim), for those of the generator phase
-    condition: Optional[nd.NDArray]  # (N, n_conditions), one-hot
-    wrong: Optional[nd.NDArray]  # (N, discriminator steps, n_conditions), not the prior samples'
-    pieces: Optional[nd.NDArray]  # (N, n_labels), one-hot, of the first step's prior samples
     left: float  # 1 at the first step, towards 0
+    prior_codes: nd.NDArray  # (N, discriminator steps, code_dim), with noise
+    code_noise: Optional[nd.NDArray] = None  # the same, for the codes before the discriminator
+    generator_noise: Optional[nd.NDArray] = None  # (N, code_dim), for those of the generator phase
+    condition: Optional[nd.NDArray] = None  # (N, n_conditions), one-hot
+    wrong: Optional[nd.NDArray] = None  # (N, discriminator steps, n_conditions), of other labels
+    pieces: Optional[nd.NDArray] = None  # (N, n_labels), one-hot, of the first prior samples
 
 
 def epoch_batches(model, images, labels, epoch):
@@ -92,45 +92,20 @@ def epoch_batches(model, images, labels, epoch):
         n = len(order)
     left = 1 - (epoch - 1 + np.arange(n) / n) / config.epochs
     shuffled = None if labels is None else labels[order]
-    n_labels = len(model.classes)
-    drawn = [
-        draw_prior(config, shuffled, n, model.n_pieces, rng)
-        for _ in range(config.discriminator_steps)
-    ]
-    prior_codes = np.stack([codes for codes, _ in drawn], axis=1)
-    code_noise = generator_noise = image_noise = condition = wrong = pieces = None
-    if config.code_noise:
-        noise = rng.standard_normal((2, *prior_codes.shape), np.float32)
-        last = rng.standard_normal((n, config.code_dim), np.float32)
-        scale = np.float32(config.code_noise) * left.astype(np.float32)[:, None]
-        prior_codes += scale[:, None] * noise[0]
-        code_noise = nd.array(scale[:, None] * noise[1], ctx=ctx)
-        generator_noise = nd.array(scale * last, ctx=ctx)
+
+    per_image, pieces = _draw_codes(model, shuffled, left, rng)
     if config.image_noise:
-        # A bank of noise, from which each batch takes a stretch: drawing anew for each pixel
-        # would take a tenth of the time of the step.
-        n_pixels = math.prod(images.shape[1:])
-        rows = config.batch_size + NOISE_BANK // n_pixels
-        noise = rng.standard_normal((rows, n_pixels), np.float32)
-        image_noise = nd.array(noise, ctx=ctx)
-        offsets = rng.integers(rows - config.batch_size, size=n, endpoint=True)
+        bank, offsets = _noise_bank(config.batch_size, math.prod(images.shape[1:]), n, rng)
+        bank = nd.array(bank, ctx=ctx)
     if config.image_warp:
         # To the end linearly, q(z) would match better, but the labels be learnt by heart.
         none = np.array([1, 0, 0, 0, 1, 0], np.float32)
         scale = config.image_warp * np.sqrt(left)[:, None]
         maps = nd.array(none + scale * rng.uniform(-1, 1, (n, 6)), ctx=ctx)
     if labels is not None:
-        # n entries, or n + 1 of which the last says "unknown".
-        one_hot = np.eye(model.discriminator.n_conditions, dtype=np.float32)
-        condition = nd.array(one_hot[shuffled], ctx=ctx)
-        if config.classifier_weight:
-            pieces = nd.array(one_hot[drawn[0][1], :n_labels], ctx=ctx)
-        if config.wrong_label_weight and n_labels > 1:
-            # Any label but that of the piece, whether the image's label is known or not.
-            named = np.stack([names for _, names in drawn], axis=1)
-            others = rng.integers(1, n_labels, size=named.shape)
-            wrong = nd.array(one_hot[(named + others) % n_labels], ctx=ctx)
-    prior_codes = nd.array(prior_codes, ctx=ctx)
+        per_image.update(_draw_conditions(model, shuffled, pieces, rng))
+    per_image = {name: nd.array(values, ctx=ctx) for name, values in per_image.items()}
+
     in_memory = isinstance(images, nd.NDArray)
     if in_memory:
         order = nd.array(order, ctx=ctx, dtype=np.int32)
@@ -144,21 +119,59 @@ def epoch_batches(model, images, labels, epoch):
             release_pages(images)
         if config.image_warp:
             batch = noisy = warped(batch, model.image_shape, maps[rows])
-        if image_noise is not None:
+        if config.image_noise:
             offset = int(offsets[start])
             scale = config.image_noise * left[start]
-            noisy = batch + scale * image_noise[offset : offset + len(batch)]
+            noisy = batch + scale * bank[offset : offset + len(batch)]
         yield Batch(
-            batch,
-            noisy,
-            prior_codes[rows],
-            None if code_noise is None else code_noise[rows],
-            None if generator_noise is None else generator_noise[rows],
-            None if condition is None else condition[rows],
-            None if wrong is None else wrong[rows],
-            None if pieces is None else pieces[rows],
-            left[start],
+            batch, noisy, left[start], **{name: values[rows] for name, values in per_image.items()}
         )
+
+
+def _draw_codes(model, labels, left, rng):
+    """Prior samples and noise on codes of an epoch, by the names of Batch; and their pieces."""
+    config, n = model.config, len(left)
+    drawn = [
+        draw_prior(config, labels, n, model.n_pieces, rng)
+        for _ in range(config.discriminator_steps)
+    ]
+    prior_codes = np.stack([codes for codes, _ in drawn], axis=1)
+    arrays = {"prior_codes": prior_codes}
+    if config.code_noise:
+        noise = rng.standard_normal((2, *prior_codes.shape), np.float32)
+        last = rng.standard_normal((n, config.code_dim), np.float32)
+        scale = np.float32(config.code_noise) * left.astype(np.float32)[:, None]
+        prior_codes += scale[:, None] * noise[0]
+        arrays["code_noise"] = scale[:, None] * noise[1]
+        arrays["generator_noise"] = scale * last
+    return arrays, [pieces for _, pieces in drawn]
+
+
+def _noise_bank(batch_size, n_pixels, n, rng):
+    """Noise (rows, pixels) for n images, and where in it a batch begins, by its first image (n,).
+
+    Every batch takes a stretch of it: drawing anew for each pixel would take a tenth of the
+    time of the step.
+    """
+    rows = batch_size + NOISE_BANK // n_pixels
+    bank = rng.standard_normal((rows, n_pixels), np.float32)
+    return bank, rng.integers(rows - batch_size, size=n, endpoint=True)
+
+
+def _draw_conditions(model, labels, pieces, rng):
+    """What stands beside the codes of an epoch, one-hot, by the names of Batch."""
+    config, n_labels = model.config, len(model.classes)
+    # n entries, or n + 1 of which the last says "unknown".
+    one_hot = np.eye(model.discriminator.n_conditions, dtype=np.float32)
+    arrays = {"condition": one_hot[labels]}
+    if config.classifier_weight:
+        arrays["pieces"] = one_hot[pieces[0], :n_labels]
+    if config.wrong_label_weight and n_labels > 1:
+        # Any label but that of the piece, whether the image's label is known or not.
+        named = np.stack(pieces, axis=1)
+        others = rng.integers(1, n_labels, size=named.shape)
+        arrays["wrong"] = one_hot[(named + others) % n_labels]
+    return arrays
 
 
 def warped(images, shape, maps):
