@@ -175,17 +175,20 @@ def _epochs_left(run, config):
 
 
 def _estimate(configs, epochs):
-    """Seconds that so many epochs of each config will take, by a few steps of the first."""
+    """Seconds that so many epochs of each config will take, by a few steps of each kind."""
     from aae_mx.batches import images_per_epoch
     from aae_mx.data import load_dataset
     from aae_mx.training import seconds_per_image
 
     dataset = load_dataset(configs[0])
-    images = sum(
-        images_per_epoch(config, len(dataset.train_images)) * n
-        for config, n in zip(configs, epochs)
-    )
-    return seconds_per_image(configs[0], dataset) * images
+    seconds, per_image = 0, {}
+    for config, n in zip(configs, epochs):
+        # Steps with labels take longer; whether all or some are given makes no difference.
+        kind = config.labels == "none"
+        if kind not in per_image:
+            per_image[kind] = seconds_per_image(config, dataset)
+        seconds += per_image[kind] * images_per_epoch(config, len(dataset.train_images)) * n
+    return seconds
 
 
 def _overview(configs, out):
