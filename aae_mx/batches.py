@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -14,7 +13,7 @@ from aae_mx.errors import ConfigError
 
 nd = mx.nd
 
-# Values in the bank of image noise.
+# Values in the bank of noise, at least.
 NOISE_BANK = 3_000_000
 # Random streams of a run, each seeded by (seed, stream, ...); 0 draws the weights.
 SUBSET_STREAM, EPOCH_STREAM = 1, 2
@@ -62,10 +61,11 @@ class Batch(NamedTuple):
     """What a step works on: NDArrays of N rows, and how large a share of the training is left."""
 
     images: nd.NDArray  # (N, pixels) in 0–1
-    noisy_images: nd.NDArray  # the encoder's input in the generator phase
     left: float  # 1 at the first step, towards 0
     prior_codes: nd.NDArray  # (N, discriminator steps, code_dim), with noise
-    code_noise: Optional[nd.NDArray] = None  # the same, for the codes before the discriminator
+    hidden_noise: Optional[nd.NDArray] = None  # (N, units), see NoisyEncoder
+    generator_hidden_noise: Optional[nd.NDArray] = None  # the same, in the generator phase
+    code_noise: Optional[nd.NDArray] = None  # as prior_codes, for those of images
     generator_noise: Optional[nd.NDArray] = None  # (N, code_dim), for those of the generator phase
     condition: Optional[nd.NDArray] = None  # (N, n_conditions), one-hot
     wrong: Optional[nd.NDArray] = None  # (N, discriminator steps, n_conditions), of other labels
@@ -94,9 +94,8 @@ def epoch_batches(model, images, labels, epoch):
     shuffled = None if labels is None else labels[order]
 
     per_image, pieces = _draw_codes(model, shuffled, left, rng)
-    if config.image_noise:
-        bank, offsets = _noise_bank(config.batch_size, math.prod(images.shape[1:]), n, rng)
-        bank = nd.array(bank, ctx=ctx)
+    if config.hidden_noise:
+        hidden_noise = _noise_bank(model, rng)
     if config.image_warp:
         # To the end linearly, q(z) would match better, but the labels be learnt by heart.
         none = np.array([1, 0, 0, 0, 1, 0], np.float32)
@@ -113,19 +112,17 @@ def epoch_batches(model, images, labels, epoch):
     for start in range(0, n, config.batch_size):
         rows = slice(start, min(start + config.batch_size, n))
         if in_memory:
-            batch = noisy = nd.take(images, order[rows])
+            batch = nd.take(images, order[rows])
         else:
-            batch = noisy = nd.array(to_unit(images[order[rows]]), ctx=ctx)
+            batch = nd.array(to_unit(images[order[rows]]), ctx=ctx)
             release_pages(images)
         if config.image_warp:
-            batch = noisy = warped(batch, model.image_shape, maps[rows])
-        if config.image_noise:
-            offset = int(offsets[start])
-            scale = config.image_noise * left[start]
-            noisy = batch + scale * bank[offset : offset + len(batch)]
-        yield Batch(
-            batch, noisy, left[start], **{name: values[rows] for name, values in per_image.items()}
-        )
+            batch = warped(batch, model.image_shape, maps[rows])
+        drawn = {name: values[rows] for name, values in per_image.items()}
+        if config.hidden_noise:
+            for name in ("hidden_noise", "generator_hidden_noise"):
+                drawn[name] = left[start] * hidden_noise(len(batch))
+        yield Batch(batch, left[start], **drawn)
 
 
 def _draw_codes(model, labels, left, rng):
@@ -147,15 +144,22 @@ def _draw_codes(model, labels, left, rng):
     return arrays, [pieces for _, pieces in drawn]
 
 
-def _noise_bank(batch_size, n_pixels, n, rng):
-    """Noise (rows, pixels) for n images, and where in it a batch begins, by its first image (n,).
+def _noise_bank(model, rng):
+    """A function of N that draws noise (N, units) on the first hidden layer.
 
-    Every batch takes a stretch of it: drawing anew for each pixel would take a tenth of the
-    time of the step.
+    Each draw is a stretch of a bank of noise: drawing every number anew would take a tenth of
+    the time of the step or more.
     """
-    rows = batch_size + NOISE_BANK // n_pixels
-    bank = rng.standard_normal((rows, n_pixels), np.float32)
-    return bank, rng.integers(rows - batch_size, size=n, endpoint=True)
+    config, units = model.config, model.config.hidden[0]
+    size = NOISE_BANK + config.batch_size * units
+    bank = config.hidden_noise * rng.standard_normal(size, np.float32)
+    bank = nd.array(bank, ctx=model.ctx)
+
+    def draw(n):
+        offset = int(rng.integers(NOISE_BANK, endpoint=True))
+        return bank[offset : offset + n * units].reshape((n, units))
+
+    return draw
 
 
 def _draw_conditions(model, labels, pieces, rng):

@@ -78,7 +78,7 @@ def _config_option(field):
     choices = field.metadata.get("choices")
     extra = {}
     if "Tuple" in field.type:
-        kind, default = Numbers(), ",".join(map(str, field.default))
+        kind, default = Numbers(), field.default and _numbers(field.default)
     elif choices and "int" in field.type:
         kind, default = int, field.default
         extra = {"metavar": "|".join(map(str, choices))}
@@ -95,7 +95,7 @@ def _config_option(field):
             extra = {"metavar": metavars[field.name]}
     text = field.metadata["help"]
     defaults = [recipe.get(field.name) for recipe in RECIPES["default"]]
-    if defaults[0] is not None:
+    if None not in defaults:
         conv = [recipe.get(field.name, value) for recipe, value in zip(CONV, defaults)]
         text += f" [default: {_with_labels(*defaults)}"
         text += f"; --arch conv {_with_labels(*conv)}" * (conv != defaults) + "]"
@@ -113,7 +113,14 @@ def _config_option(field):
 
 
 def _with_labels(without, with_labels):
+    without, with_labels = (
+        _numbers(value) if isinstance(value, tuple) else value for value in (without, with_labels)
+    )
     return f"{without}" + f", with labels {with_labels}" * (without != with_labels)
+
+
+def _numbers(values):
+    return ",".join(map(str, values))
 
 
 class Numbers(click.ParamType):

@@ -111,11 +111,12 @@ class Config:
         at_least=0,
         below=1,
     )
-    image_noise: float = _setting(
+    hidden_noise: Optional[float] = _setting(
         None,
-        "Standard deviation of the noise on the encoder's input in the generator phase; it falls "
-        "linearly to zero.",
+        "Standard deviation of a noise of mean 1 that multiplies the units of the encoder's first "
+        "hidden layer in training, as a dropout; it falls linearly to zero.",
         at_least=0,
+        arch="mlp",
     )
     code_noise: float = _setting(
         None,
@@ -170,8 +171,8 @@ class Config:
         "Dimensions of the code z; an even number. [default: 2; with --images 64]",
         at_least=2,
     )
-    hidden: Tuple[int, ...] = _setting(
-        (1000, 1000),
+    hidden: Optional[Tuple[int, ...]] = _setting(
+        None,
         "Hidden layers of the encoder; the decoder has them in reverse.",
         at_least=1,
         arch="mlp",
@@ -186,7 +187,12 @@ class Config:
         (500, 500), "Hidden layers of the discriminator.", at_least=1
     )
     activation: str = _setting("relu", "Of the hidden layers.", choices=ACTIVATIONS)
-    init_std: float = _setting(0.01, "Standard deviation of the initial weights.", above=0)
+    init_std: Optional[float] = _setting(
+        None,
+        "Standard deviation of the initial weights. [default: without labels 0.01, with labels "
+        "√(2 / inputs) of each layer]",
+        above=0,
+    )
 
     prior_std: float = _setting(
         priors.GAUSSIAN_STD, "Standard deviation of the Gaussian.", above=0, prior="gaussian"
@@ -232,7 +238,8 @@ class Config:
             for name, value in CONV[self.labels != "none"].items():
                 self._default(name, value)
         for name, value in RECIPES[self.recipe][self.labels != "none"].items():
-            self._default(name, value)
+            if fields[name].metadata.get("arch") in (None, self.arch):
+                self._default(name, value)
         self._default("beta1", 0.1)
         for field in fields.values():
             # JSON has no tuples and NumPy's numbers are not Python's.
@@ -357,9 +364,11 @@ _REFERENCE = {
     "wrong_label_weight": 0.0,
     "classifier_weight": 0.0,
     "image_warp": 0.0,
-    "image_noise": 0.0,
     "code_noise": 0.0,
+    "hidden_noise": 0.0,
     "reduction": "mean",
+    "hidden": (1000, 1000),
+    "init_std": 0.01,
 }
 RECIPES = {
     "reference": (_REFERENCE, {**_REFERENCE, "discriminator_rate": 2e-3}),
@@ -384,9 +393,10 @@ RECIPES = {
             "wrong_label_weight": 1.0,
             "classifier_weight": 1.0,
             "image_warp": 0.15,
-            "image_noise": 0.15,
+            "hidden_noise": 0.8,
             "code_noise": 0.2,
             "reduction": "sum",
+            "hidden": (1000, 1000, 200, 200, 200, 200),
         },
     ),
 }
@@ -413,9 +423,9 @@ _CONV = {
     "wrong_label_weight": 0.0,
     "classifier_weight": 0.0,
     "image_warp": 0.0,
-    "image_noise": 0.0,
     "code_noise": 0.5,
     "reduction": "mean",
+    "init_std": 0.01,
 }
 CONV = (
     _CONV,

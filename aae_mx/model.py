@@ -8,7 +8,7 @@ from aae_mx import data, metrics, priors
 from aae_mx.backend import context, mx
 from aae_mx.errors import InputError
 from aae_mx.losses import AdversarialLoss, LabelLoss, ReconstructionLoss
-from aae_mx.networks import build_networks
+from aae_mx.networks import NoisyEncoder, build_networks
 
 # Images per forward pass outside of training, large enough to keep the cores busy: so many, or
 # fewer of so many pixels together.
@@ -36,6 +36,7 @@ class AAE:
         self.n_pieces = len(self.classes) or 10
         self.networks = build_networks(config, self.image_shape, len(self.classes), self.ctx)
         self.encoder = self.networks["encoder"]
+        self.noisy_encoder = NoisyEncoder(self.encoder) if config.hidden_noise else None
         self.decoder = self.networks["decoder"]
         self.discriminator = self.networks["discriminator"]
         self.classifier = self.networks.get("classifier")

@@ -40,6 +40,28 @@ class Encoder(nn.HybridBlock):
         return self.layers(images)
 
 
+class NoisyEncoder(nn.HybridBlock):
+    """A perceptron Encoder in training: the units of its first hidden layer times 1 + noise.
+
+    Images (N, pixels) and noise (N, units) to codes z (N, code_dim). With noise of mean 0 and a
+    standard deviation of √(p / (1 − p)) it stands for dropping a share p of the units
+    (Srivastava et al., Dropout, section 10, 2014), and can fall to zero.
+    """
+
+    def __init__(self, encoder, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.hybridize(static_alloc=True, static_shape=True)
+
+    def hybrid_forward(self, F, images, noise):
+        first, *others = self.encoder.layers
+        units = first(images)
+        units = units + units * noise
+        for layer in others:
+            units = layer(units)
+        return units
+
+
 class Decoder(nn.HybridBlock):
     """Codes z (N, code_dim) to pixel logits (N, pixels); their sigmoid is the image in 0–1."""
 
@@ -181,6 +203,8 @@ def discriminator_inputs(code_dim, n_conditions, conditioning):
 def build_networks(config, image_shape, n_labels, ctx):
     """The networks of a Config: weights N(0, init_std²), biases 0.
 
+    Without an init_std, each layer has the √(2 / inputs) of He et al., arXiv 1502.01852.
+
     Returns a dictionary: encoder, decoder, discriminator, and with labels, if its weight is
     above 0, classifier. The weights depend on the seed alone. Raises
     ConfigError for convolutional networks on images whose size they cannot have, and AAEError
@@ -218,7 +242,8 @@ def build_networks(config, image_shape, n_labels, ctx):
         network.initialize(mx.init.Zero(), ctx=ctx)
         for name, parameter in parameters(network).items():
             if name.endswith("weight"):
-                values = config.init_std * rng.standard_normal(parameter.shape, np.float32)
+                std = config.init_std or math.sqrt(2 / math.prod(parameter.shape[1:]))
+                values = std * rng.standard_normal(parameter.shape, np.float32)
                 parameter.set_data(mx.nd.array(values, ctx=ctx))
         network.hybridize(static_alloc=True, static_shape=True)
     return networks

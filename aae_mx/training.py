@@ -38,13 +38,14 @@ autograd, nd = mx.autograd, mx.nd
 LOG_EVERY = 50
 
 
-def reconstruction_phase(model, optimizers, images, encoder_rate, decoder_rate):
+def reconstruction_phase(model, optimizers, images, encoder_rate, decoder_rate, hidden_noise=None):
     """Train encoder and decoder to give ``images`` (N, pixels) back.
 
-    Returns the codes (N, code_dim), detached, the loss and the mean L2 norm of x̂ − x.
+    ``hidden_noise`` is that of a NoisyEncoder, or None. Returns the codes (N, code_dim),
+    detached, the loss and the mean L2 norm of x̂ − x.
     """
     with autograd.record():
-        codes = model.encoder(images)
+        codes = _encode(model, images, hidden_noise)
         loss, l2 = model.reconstruction_loss(model.decoder(codes), images)
     loss.backward()
     optimizers["encoder"].step(encoder_rate)
@@ -91,19 +92,19 @@ def classifier_phase(model, optimizers, prior_codes, pieces, rate):
     optimizers["classifier"].step(rate)
 
 
-def generator_phase(model, optimizers, noisy_images, code_noise, condition, rate):
+def generator_phase(model, optimizers, images, code_noise, condition, rate, hidden_noise=None):
     """Train the encoder to make the discriminator answer 1 for its codes.
 
     ``code_noise`` (N, code_dim) is added to the codes, as it was to the discriminator's
-    inputs in its own phase; or None. Where there is a classifier, the encoder also learns to
-    make it tell the label of each labelled image, as the generator in Odena et al., Conditional
-    Image Synthesis with Auxiliary Classifier GANs (2017). Returns the discriminator's
-    cross-entropy and the share of codes that fool it.
+    inputs in its own phase; or None. ``hidden_noise`` is that of a NoisyEncoder, or None. Where
+    there is a classifier, the encoder also learns to make it tell the label of each labelled
+    image, as the generator in Odena et al., Conditional Image Synthesis with Auxiliary Classifier
+    GANs (2017). Returns the discriminator's cross-entropy and the share of codes that fool it.
     """
     with autograd.record():
         # Encoded afresh: the encoder has changed since the reconstruction phase, and this
         # time the gradient must reach it.
-        codes = model.encoder(noisy_images)
+        codes = _encode(model, images, hidden_noise)
         if code_noise is not None:
             codes = codes + code_noise
         entropy, fooled = model.adversarial_loss(
@@ -118,6 +119,10 @@ def generator_phase(model, optimizers, noisy_images, code_noise, condition, rate
     loss.backward()
     optimizers["generator"].step(rate)
     return entropy, fooled
+
+
+def _encode(model, images, noise):
+    return model.encoder(images) if noise is None else model.noisy_encoder(images, noise)
 
 
 def _discriminate(model, codes, condition):
@@ -145,6 +150,7 @@ def train_step(model, optimizers, batch):
         batch.images,
         scale * config.reconstruction_rate,
         scale * config.decoder_rate,
+        batch.hidden_noise,
     )
     for turn in range(config.discriminator_steps):
         discriminator = discriminator_phase(
@@ -162,10 +168,11 @@ def train_step(model, optimizers, batch):
     generator = generator_phase(
         model,
         optimizers,
-        batch.noisy_images,
+        batch.images,
         batch.generator_noise,
         batch.condition,
         scale * config.generator_rate,
+        batch.generator_hidden_noise,
     )
     return nd.concat(*reconstruction, *discriminator, *generator, dim=0)
 

@@ -114,7 +114,7 @@ def prepare(labels):
             model, still, codes, batch.prior_codes[:, 0], batch.condition, rate
         ),
         "generator": lambda: t.generator_phase(
-            model, still, batch.noisy_images, None, batch.condition, rate
+            model, still, batch.images, None, batch.condition, rate
         ),
         "Adam of the encoder": lambda: optimizers["encoder"].step(rate),
         "Adam of the decoder": lambda: optimizers["decoder"].step(rate),

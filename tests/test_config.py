@@ -85,7 +85,7 @@ def test_reference_is_the_original_code():
         assert (config.code_dim, config.activation) == (2, "relu")
         assert (config.reconstruction, config.reduction) == ("squared_error", "mean")
         assert (config.encoder_adam, config.decay) == ("shared", "none")
-        assert (config.image_warp, config.image_noise, config.code_noise) == (0, 0, 0)
+        assert (config.image_warp, config.hidden_noise, config.code_noise) == (0, 0, 0)
         assert (config.conditioning, config.wrong_label_weight) == ("concat", 0)
         assert config.classifier_weight == 0
 

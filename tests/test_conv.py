@@ -310,7 +310,7 @@ def test_folder_without_classes(call, refused, image_folder, tmp_path, monkeypat
 
 def test_stopped_and_resumed_is_unbroken(image_folder, tmp_path, monkeypatch):
     """Within the first epoch and at the end of the second; five steps are an epoch."""
-    config = conv_config(image_folder, epochs=4, prior="uniform", labels="all", image_noise=0.1)
+    config = conv_config(image_folder, epochs=4, prior="uniform", labels="all", image_warp=0.1)
     aae_mx.fit(config, tmp_path / "whole", quiet=True)
     stopped = tmp_path / "stopped"
     with monkeypatch.context() as patch:

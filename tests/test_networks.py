@@ -3,7 +3,7 @@ import pytest
 from conftest import small_config
 
 from aae_mx.backend import mx
-from aae_mx.networks import Discriminator, build_networks, n_parameters, parameters
+from aae_mx.networks import Discriminator, NoisyEncoder, build_networks, n_parameters, parameters
 
 nd = mx.nd
 
@@ -65,6 +65,28 @@ def test_initial_weights():
             assert (values != parameters(other["encoder"])[key].data().asnumpy()).all()
     wide = parameters(networks["encoder"])["layers.1.weight"].data().asnumpy()
     assert wide.std() == pytest.approx(0.01, rel=0.02) and abs(wide.mean()) < 1e-4
+
+
+def test_initial_weights_suit_the_width_of_a_layer():
+    networks = build(prior="uniform", labels="all", hidden=(800, 200))
+    weights = parameters(networks["encoder"])
+    for layer, inputs in enumerate((20, 800, 200)):
+        values = weights[f"layers.{layer}.weight"].data().asnumpy()
+        assert values.std() == pytest.approx(np.sqrt(2 / inputs), rel=0.1)
+
+
+def test_noise_multiplies_the_first_hidden_layer():
+    encoder = build(hidden=(30, 10), init_std=0.5)["encoder"]
+    noisy = NoisyEncoder(encoder)
+    images = nd.random.uniform(shape=(7, 20))
+    noise = nd.random.normal(shape=(7, 30))
+    first, *others = encoder.layers
+    expected = first(images) * (1 + noise)
+    for layer in others:
+        expected = layer(expected)
+    np.testing.assert_allclose(noisy(images, noise).asnumpy(), expected.asnumpy(), rtol=1e-4)
+    without = noisy(images, nd.zeros((7, 30))).asnumpy()
+    np.testing.assert_allclose(without, encoder(images).asnumpy(), rtol=1e-5)
 
 
 def test_the_label_reaches_the_discriminator():

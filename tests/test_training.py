@@ -401,8 +401,9 @@ def test_a_discriminator_that_is_shown_wrong_labels_refuses_them():
     assert answers[1.0][0] > 0.8 and answers[1.0][1] < 0.2
 
 
-def test_code_noise_falls_to_zero():
-    config = small_config(prior="uniform", labels="all", code_noise=0.5, epochs=2, batch_size=400)
+def test_noise_falls_to_zero():
+    noise = {"code_noise": 0.5, "hidden_noise": 0.7, "image_warp": 0}
+    config = small_config(prior="uniform", labels="all", epochs=2, batch_size=400, **noise)
     model = AAE(config, (4, 5), "0123456789")
     images, labels = nd.zeros((4000, 20)), np.arange(4000) % 10
     for epoch, first, last in ((1, 1, 0.5), (2, 0.5, 0)):
@@ -410,6 +411,12 @@ def test_code_noise_falls_to_zero():
         for batch, left in ((steps[0], first), (steps[-1], last)):
             std = batch.generator_noise.asnumpy().std()
             assert std == pytest.approx(0.5 * left, abs=0.04)
+            hidden = batch.hidden_noise.asnumpy(), batch.generator_hidden_noise.asnumpy()
+            assert (hidden[0] != hidden[1]).mean() > 0.99
+            for values in hidden:
+                assert values.shape == (400, 32)
+                assert values.std() == pytest.approx(0.7 * left, abs=0.06)
+                assert abs(values.mean()) < 0.03
 
 
 # Whole trainings.
@@ -497,7 +504,7 @@ def test_same_seed_same_run(tmp_path, labels):
     [
         {"reconstruction": "cross_entropy", "activation": "tanh"},
         {"code_dim": 6, "prior": "gaussian", "prior_std": 2.0},
-        {"image_noise": 0.0, "code_noise": 0.0, "encoder_adam": "shared", "decay": "none"},
+        {"hidden_noise": 0.0, "code_noise": 0.0, "encoder_adam": "shared", "decay": "none"},
     ],
 )
 def test_options_train(tmp_path, settings):
