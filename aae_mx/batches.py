@@ -68,7 +68,6 @@ class Batch(NamedTuple):
     code_noise: Optional[nd.NDArray] = None  # as prior_codes, for those of images
     generator_noise: Optional[nd.NDArray] = None  # (N, code_dim), for those of the generator phase
     condition: Optional[nd.NDArray] = None  # (N, n_conditions), one-hot
-    wrong: Optional[nd.NDArray] = None  # (N, discriminator steps, n_conditions), of other labels
     pieces: Optional[nd.NDArray] = None  # (N, n_labels), one-hot, of the first prior samples
 
 
@@ -102,7 +101,7 @@ def epoch_batches(model, images, labels, epoch):
         scale = config.image_warp * np.sqrt(left)[:, None]
         maps = nd.array(none + scale * rng.uniform(-1, 1, (n, 6)), ctx=ctx)
     if labels is not None:
-        per_image.update(_draw_conditions(model, shuffled, pieces, rng))
+        per_image.update(_draw_conditions(model, shuffled, pieces))
     per_image = {name: nd.array(values, ctx=ctx) for name, values in per_image.items()}
 
     in_memory = isinstance(images, nd.NDArray)
@@ -126,7 +125,7 @@ def epoch_batches(model, images, labels, epoch):
 
 
 def _draw_codes(model, labels, left, rng):
-    """Prior samples and noise on codes of an epoch, by the names of Batch; and their pieces."""
+    """Prior samples and noise on codes of an epoch, by the names of Batch; and pieces."""
     config, n = model.config, len(left)
     drawn = [
         draw_prior(config, labels, n, model.n_pieces, rng)
@@ -141,7 +140,7 @@ def _draw_codes(model, labels, left, rng):
         prior_codes += scale[:, None] * noise[0]
         arrays["code_noise"] = scale[:, None] * noise[1]
         arrays["generator_noise"] = scale * last
-    return arrays, [pieces for _, pieces in drawn]
+    return arrays, drawn[0][1]
 
 
 def _noise_bank(model, rng):
@@ -162,19 +161,13 @@ def _noise_bank(model, rng):
     return draw
 
 
-def _draw_conditions(model, labels, pieces, rng):
+def _draw_conditions(model, labels, pieces):
     """What stands beside the codes of an epoch, one-hot, by the names of Batch."""
-    config, n_labels = model.config, len(model.classes)
     # n entries, or n + 1 of which the last says "unknown".
     one_hot = np.eye(model.discriminator.n_conditions, dtype=np.float32)
     arrays = {"condition": one_hot[labels]}
-    if config.classifier_weight:
-        arrays["pieces"] = one_hot[pieces[0], :n_labels]
-    if config.wrong_label_weight and n_labels > 1:
-        # Any label but that of the piece, whether the image's label is known or not.
-        named = np.stack(pieces, axis=1)
-        others = rng.integers(1, n_labels, size=named.shape)
-        arrays["wrong"] = one_hot[(named + others) % n_labels]
+    if model.classifier is not None:
+        arrays["pieces"] = one_hot[pieces, : len(model.classes)]
     return arrays
 
 

@@ -124,18 +124,6 @@ class Config:
         "linearly to zero.",
         at_least=0,
     )
-    conditioning: str = _setting(
-        None,
-        "How labels reach the discriminator: as a one-hot beside z, or with the product of both "
-        "besides.",
-        choices=("concat", "bilinear"),
-    )
-    wrong_label_weight: float = _setting(
-        None,
-        "With labels: the weight, in the discriminator's loss, of refusing prior samples beside "
-        "the label of another piece.",
-        at_least=0,
-    )
     classifier_weight: float = _setting(
         None,
         "With labels: the weight, in the generator's loss, of what a classifier says of the codes; "
@@ -360,8 +348,6 @@ _REFERENCE = {
     "discriminator_steps": 1,
     "decay": "none",
     "encoder_adam": "shared",
-    "conditioning": "concat",
-    "wrong_label_weight": 0.0,
     "classifier_weight": 0.0,
     "image_warp": 0.0,
     "code_noise": 0.0,
@@ -389,8 +375,6 @@ RECIPES = {
             "discriminator_steps": 2,
             "decay": "linear",
             "encoder_adam": "separate",
-            "conditioning": "bilinear",
-            "wrong_label_weight": 1.0,
             "classifier_weight": 1.0,
             "image_warp": 0.15,
             "hidden_noise": 0.8,
@@ -419,8 +403,6 @@ _CONV = {
     "discriminator_steps": 1,
     "decay": "linear",
     "encoder_adam": "separate",
-    "conditioning": "concat",
-    "wrong_label_weight": 0.0,
     "classifier_weight": 0.0,
     "image_warp": 0.0,
     "code_noise": 0.5,
@@ -434,8 +416,7 @@ CONV = (
         "reconstruction_rate": 4e-4,
         "generator_rate": 1e-3,
         "discriminator_steps": 2,
-        "conditioning": "bilinear",
-        "wrong_label_weight": 1.0,
+        "classifier_weight": 1.0,
         "code_noise": 0.2,
     },
 )

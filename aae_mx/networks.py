@@ -156,17 +156,13 @@ class Discriminator(nn.HybridBlock):
     """Codes z (N, code_dim) to logits (N, 1): above 0 means "from the prior".
 
     ``n_conditions`` is the length of the one-hot that stands before z: 0 for z alone,
-    n for labels, n + 1 for labels of which the last entry says "unknown". With
-    ``conditioning`` ``"concat"`` that is all, as in the original; with ``"bilinear"`` the
-    product of the two, n_conditions × code_dim, comes after them: z again, in the place of
-    its label, so that every label has first-layer weights of its own.
+    n for labels, n + 1 for labels of which the last entry says "unknown".
     """
 
-    def __init__(self, code_dim, n_conditions, hidden, activation, conditioning, **kwargs):
+    def __init__(self, code_dim, n_conditions, hidden, activation, **kwargs):
         super().__init__(**kwargs)
-        self.n_conditions, self.conditioning = n_conditions, conditioning
-        n_inputs = discriminator_inputs(code_dim, n_conditions, conditioning)
-        self.layers = mlp([n_inputs, *hidden, 1], activation)
+        self.n_conditions = n_conditions
+        self.layers = mlp([n_conditions + code_dim, *hidden, 1], activation)
 
     def hybrid_forward(self, F, codes, condition=None):
         if (condition is None) != (self.n_conditions == 0):
@@ -175,11 +171,7 @@ class Discriminator(nn.HybridBlock):
                 f"{'none' if condition is None else 'one'} was given"
             )
         if condition is not None:
-            inputs = [condition, codes]
-            if self.conditioning == "bilinear":
-                product = F.broadcast_mul(F.expand_dims(condition, 2), F.expand_dims(codes, 1))
-                inputs.append(F.flatten(product))
-            codes = F.concat(*inputs, dim=1)
+            codes = F.concat(condition, codes, dim=1)
         return self.layers(codes)
 
 
@@ -192,12 +184,6 @@ class Classifier(nn.HybridBlock):
 
     def hybrid_forward(self, F, codes):
         return self.layers(codes)
-
-
-def discriminator_inputs(code_dim, n_conditions, conditioning):
-    """The number of inputs of a Discriminator's first layer."""
-    product = n_conditions * code_dim if conditioning == "bilinear" else 0
-    return n_conditions + code_dim + product
 
 
 def build_networks(config, image_shape, n_labels, ctx):
@@ -232,7 +218,6 @@ def build_networks(config, image_shape, n_labels, ctx):
             _n_conditions(config, n_labels),
             config.discriminator_hidden,
             config.activation,
-            config.conditioning,
         ),
     }
     if _classifies(config):
@@ -281,8 +266,7 @@ def optimized_networks(model):
 
 def n_parameters(config, image_shape, n_labels):
     """The number of weights and biases of the networks of a Config."""
-    conditions = _n_conditions(config, n_labels)
-    inputs = discriminator_inputs(config.code_dim, conditions, config.conditioning)
+    inputs = _n_conditions(config, n_labels) + config.code_dim
     perceptrons = [(inputs, *config.discriminator_hidden, 1)]
     if _classifies(config):
         perceptrons.append((config.code_dim, *CLASSIFIER_HIDDEN, n_labels))

@@ -53,32 +53,23 @@ def reconstruction_phase(model, optimizers, images, encoder_rate, decoder_rate, 
     return codes.detach(), loss, l2
 
 
-def discriminator_phase(model, optimizers, codes, prior_codes, condition, rate, wrong=None):
+def discriminator_phase(model, optimizers, codes, prior_codes, condition, rate):
     """Train the discriminator to answer 0 for ``codes`` and 1 for ``prior_codes``.
 
     Both are (N, code_dim) and detached from the encoder, which must not learn here;
-    ``condition`` is the one-hot that both share, (N, n_conditions), or None. ``wrong``, of the
-    same shape or None, stands for other labels than those of the prior samples: beside it,
-    they are to be answered with 0 too, as pictures with a wrong text are in Reed et al.,
-    Generative Adversarial Text to Image Synthesis (2016). Returns the mean cross-entropy and
-    the accuracy over codes and prior samples.
+    ``condition`` is the one-hot that both share, (N, n_conditions), or None. Returns the mean
+    cross-entropy and the accuracy over both.
     """
     n = len(codes)
     targets = nd.concat(nd.zeros((n, 1), codes.context), nd.ones((n, 1), codes.context), dim=0)
-    inputs = [codes, prior_codes] + [prior_codes] * (wrong is not None)
-    inputs = nd.concat(*inputs, dim=0)
+    inputs = nd.concat(codes, prior_codes, dim=0)
     if condition is not None:
-        conditions = [condition, condition] + [wrong] * (wrong is not None)
-        condition = nd.concat(*conditions, dim=0)
+        condition = nd.concat(condition, condition, dim=0)
     with autograd.record():
-        logits = _discriminate(model, inputs, condition)
-        entropy, accuracy = model.adversarial_loss(logits[: 2 * n], targets)
-        # The original adds the gradients of two passes, each a mean over its N codes; one
-        # pass over both has the mean over 2 N.
+        entropy, accuracy = model.adversarial_loss(_discriminate(model, inputs, condition), targets)
+        # The original adds the gradients of two passes, each a mean over its N codes; this is
+        # the mean over 2 N.
         loss = 2 * entropy
-        if wrong is not None:
-            refused, _ = model.adversarial_loss(logits[2 * n :], targets[:n])
-            loss = loss + model.config.wrong_label_weight * refused
     loss.backward()
     optimizers["discriminator"].step(rate)
     return entropy, accuracy
@@ -160,7 +151,6 @@ def train_step(model, optimizers, batch):
             batch.prior_codes[:, turn],
             batch.condition,
             scale * config.discriminator_rate,
-            None if batch.wrong is None else batch.wrong[:, turn],
         )
     if model.classifier is not None:
         rate = scale * config.discriminator_rate

@@ -86,7 +86,6 @@ def test_reference_is_the_original_code():
         assert (config.reconstruction, config.reduction) == ("squared_error", "mean")
         assert (config.encoder_adam, config.decay) == ("shared", "none")
         assert (config.image_warp, config.hidden_noise, config.code_noise) == (0, 0, 0)
-        assert (config.conditioning, config.wrong_label_weight) == ("concat", 0)
         assert config.classifier_weight == 0
 
 

@@ -266,9 +266,9 @@ def test_unknown_labels_are_the_last_entry(monkeypatch):
     given = []
     phase = training.discriminator_phase
 
-    def watched(model, optimizers, codes, prior_codes, condition, rate, wrong):
+    def watched(model, optimizers, codes, prior_codes, condition, rate):
         given.append(condition.asnumpy())
-        return phase(model, optimizers, codes, prior_codes, condition, rate, wrong)
+        return phase(model, optimizers, codes, prior_codes, condition, rate)
 
     monkeypatch.setattr(training, "discriminator_phase", watched)
     images = nd.array(to_unit(dataset.train_images))
@@ -347,58 +347,6 @@ def test_each_discriminator_step_has_prior_samples_of_its_own():
     counts = {name: adam.steps for name, adam in optimizers.items()}
     once = dict.fromkeys(["encoder", "decoder", "classifier", "generator"], 1)
     assert counts == {**once, "discriminator": 3}
-
-
-@pytest.mark.parametrize("labels", ["all", 50])
-def test_wrong_labels_are_never_the_piece_of_the_prior_sample(labels):
-    config = small_config(
-        prior="uniform", labels=labels, wrong_label_weight=1, code_noise=0, discriminator_steps=2
-    )
-    dataset = load_dataset(config)
-    model = AAE(config, dataset.image_shape, dataset.classes)
-    labels = batches.training_labels(config, dataset)
-    images = nd.array(to_unit(dataset.train_images))
-    seen = 0
-    for batch in batches.epoch_batches(model, images, labels, 1):
-        cell = np.floor(batch.prior_codes.asnumpy() + 2).astype(int)
-        piece = cell[..., 1] * 4 + cell[..., 0]
-        wrong = batch.wrong.asnumpy()
-        assert (wrong.sum(axis=2) == 1).all() and not wrong[:, :, 10:].any()
-        assert (wrong.argmax(axis=2) != piece).all()
-        seen += len(np.unique(9 * piece + wrong.argmax(axis=2)))
-    assert seen > 90, "every other label turns up"
-
-
-def test_a_discriminator_that_is_shown_wrong_labels_refuses_them():
-    """The codes lie far from the prior: only wrong labels can teach it the pieces."""
-    answers = {}
-    for weight in (0.0, 1.0):
-        config = small_config(
-            prior="uniform", labels="all", wrong_label_weight=weight, init_std=0.1, code_noise=0
-        )
-        model = AAE(config, (4, 5), "0123456789")
-        optimizers = training.build_optimizers(model)
-        labels = np.arange(3000) % 10
-        images = nd.zeros((3000, 20))
-        for batch in batches.epoch_batches(model, images, labels, 1):
-            for turn in range(config.discriminator_steps):
-                training.discriminator_phase(
-                    model,
-                    optimizers,
-                    nd.full((len(batch.images), 2), 9),
-                    batch.prior_codes[:, turn],
-                    batch.condition,
-                    0.01,
-                    None if batch.wrong is None else batch.wrong[:, turn],
-                )
-        codes, pieces = model.sample_prior(1000, seed=1)
-        logits = [
-            model.discriminator(nd.array(codes), nd.array(np.eye(10)[(pieces + turn) % 10]))
-            for turn in (0, 5)
-        ]
-        answers[weight] = [(logit.asnumpy() > 0).mean() for logit in logits]
-    assert min(answers[0.0]) > 0.9, "without them, any label does"
-    assert answers[1.0][0] > 0.8 and answers[1.0][1] < 0.2
 
 
 def test_noise_falls_to_zero():
