@@ -151,9 +151,9 @@ def test_refusals(refused, supervised_run, tmp_path):
 def test_the_default_learns_better_than_the_original():
     """A short training on a few images, to notice when the recipe no longer teaches as it did.
 
-    Four seeds had an agreement of 0.832 to 0.847, with a standard deviation of 0.006, and the
-    original's recipe 0.803 and 0.811. The bound lies between, three standard deviations below
-    the mean.
+    Four seeds had an agreement of 0.897 to 0.904, with a standard deviation of 0.003, and the
+    original's recipe, with its two hidden layers, 0.795 to 0.821. The bound lies between, ten
+    standard deviations below the mean: low enough for other processors, whose rounding differs.
     """
     config = Config(
         prior="swiss_roll",
@@ -161,7 +161,7 @@ def test_the_default_learns_better_than_the_original():
         limit=5000,
         epochs=8,
         batch_size=50,
-        hidden=(256, 256),
+        hidden=(256, 256, 64, 64, 64, 64),
         discriminator_hidden=(100, 100),
     )
     dataset = load_dataset(config)
@@ -173,4 +173,4 @@ def test_the_default_learns_better_than_the_original():
     codes = model.encode(dataset.test_images[:2000])
     prior, pieces = model.sample_prior(20_000, seed=1)
     agreement = metrics.label_agreement(codes, dataset.test_labels[:2000], prior, pieces)
-    assert agreement > 0.82
+    assert agreement > 0.87
