@@ -146,8 +146,8 @@ def _draw_codes(model, labels, left, rng):
 def _noise_bank(model, rng):
     """A function of N that draws noise (N, units) on the first hidden layer.
 
-    Each draw is a stretch of a bank of noise: drawing every number anew would take a tenth of
-    the time of the step or more.
+    Each draw is a stretch of a bank of noise: drawing every number anew would take a fifteenth
+    of the time of the step.
     """
     config, units = model.config, model.config.hidden[0]
     size = NOISE_BANK + config.batch_size * units

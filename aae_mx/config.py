@@ -177,8 +177,8 @@ class Config:
     activation: str = _setting("relu", "Of the hidden layers.", choices=ACTIVATIONS)
     init_std: Optional[float] = _setting(
         None,
-        "Standard deviation of the initial weights. [default: without labels 0.01, with labels "
-        "√(2 / inputs) of each layer]",
+        "Standard deviation of the initial weights. [default: 0.01, with labels √(2 / inputs) of "
+        "each layer; --arch conv 0.01]",
         above=0,
     )
 

@@ -413,7 +413,7 @@ def read_description(path):
         if description["format"] != FORMAT:
             raise InputError(
                 f"{file}: format {description['format']} of aae_mx {description['version']}; "
-                f"this is aae_mx {__version__}, which reads format {FORMAT}"
+                f"this is aae_mx {__version__}, which reads format {FORMAT}; train the run again"
             )
         shape, classes = description["image_shape"], description["classes"]
         if not (
