@@ -136,7 +136,8 @@ def _draw_codes(model, labels, left, rng):
     if config.code_noise:
         noise = rng.standard_normal((2, *prior_codes.shape), np.float32)
         last = rng.standard_normal((n, config.code_dim), np.float32)
-        scale = np.float32(config.code_noise) * left.astype(np.float32)[:, None]
+        power = 2 if config.code_noise_decay == "quadratic" else 1
+        scale = np.float32(config.code_noise) * left.astype(np.float32)[:, None] ** power
         prior_codes += scale[:, None] * noise[0]
         arrays["code_noise"] = scale[:, None] * noise[1]
         arrays["generator_noise"] = scale * last

@@ -120,9 +120,15 @@ class Config:
     )
     code_noise: float = _setting(
         None,
-        "Standard deviation of the noise on the discriminator's inputs in training; it falls "
-        "linearly to zero.",
+        "Standard deviation of the noise on the discriminator's inputs in training; it falls to "
+        "zero.",
         at_least=0,
+    )
+    code_noise_decay: str = _setting(
+        None,
+        "That noise falls with what is left of the training, or with its square: then it is small "
+        "while the learning rates are not yet.",
+        choices=("linear", "quadratic"),
     )
     classifier_weight: float = _setting(
         None,
@@ -351,6 +357,7 @@ _REFERENCE = {
     "classifier_weight": 0.0,
     "image_warp": 0.0,
     "code_noise": 0.0,
+    "code_noise_decay": "linear",
     "hidden_noise": 0.0,
     "reduction": "mean",
     "hidden": (1000, 1000),
@@ -364,6 +371,7 @@ RECIPES = {
             "decoder_rate": 3e-3,
             "decay": "linear",
             "code_noise": 0.2,
+            "code_noise_decay": "quadratic",
         },
         {
             "epochs": 20,
@@ -379,6 +387,7 @@ RECIPES = {
             "image_warp": 0.15,
             "hidden_noise": 0.8,
             "code_noise": 0.2,
+            "code_noise_decay": "linear",
             "reduction": "sum",
             "hidden": (1000, 1000, 200, 200, 200, 200),
         },
@@ -406,6 +415,7 @@ _CONV = {
     "classifier_weight": 0.0,
     "image_warp": 0.0,
     "code_noise": 0.5,
+    "code_noise_decay": "linear",
     "reduction": "mean",
     "init_std": 0.01,
 }

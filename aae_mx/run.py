@@ -41,8 +41,8 @@ from aae_mx.networks import (
     trained_parameters,
 )
 
-# Of config.json and the checkpoints; 2 brought the directory of checkpoints, 3 the classifier.
-FORMAT = 4
+# Of config.json and the checkpoints; a new one when those of before would mean something else now.
+FORMAT = 5
 CONFIG, HISTORY, CHECKPOINTS = "config.json", "history.csv", "checkpoints"
 # That the directory is there says that snapshots are kept, also when a run goes on. It is no
 # setting, as it changes nothing of what is trained.

@@ -349,16 +349,18 @@ def test_each_discriminator_step_has_prior_samples_of_its_own():
     assert counts == {**once, "discriminator": 3}
 
 
-def test_noise_falls_to_zero():
-    noise = {"code_noise": 0.5, "hidden_noise": 0.7, "image_warp": 0}
+@pytest.mark.parametrize(("decay", "power"), [("linear", 1), ("quadratic", 2)])
+def test_noise_falls_to_zero(decay, power):
+    noise = {"code_noise": 0.5, "hidden_noise": 0.7, "image_warp": 0, "code_noise_decay": decay}
     config = small_config(prior="uniform", labels="all", epochs=2, batch_size=400, **noise)
     model = AAE(config, (4, 5), "0123456789")
     images, labels = nd.zeros((4000, 20)), np.arange(4000) % 10
     for epoch, first, last in ((1, 1, 0.5), (2, 0.5, 0)):
         steps = list(batches.epoch_batches(model, images, labels, epoch))
         for batch, left in ((steps[0], first), (steps[-1], last)):
-            std = batch.generator_noise.asnumpy().std()
-            assert std == pytest.approx(0.5 * left, abs=0.04)
+            for values in (batch.generator_noise, batch.code_noise):
+                std = values.asnumpy().std()
+                assert std == pytest.approx(0.5 * left**power, abs=0.04)
             hidden = batch.hidden_noise.asnumpy(), batch.generator_hidden_noise.asnumpy()
             assert (hidden[0] != hidden[1]).mean() > 0.99
             for values in hidden:
