@@ -11,6 +11,9 @@ ARGS ?=
 TRAIN = $(BIN)/python -m aae_mx.train --seed $(SEED) $(if $(EPOCHS),--epochs $(EPOCHS)) \
 	$(if $(OUT),--out $(OUT))
 
+# One process per core, each with one thread.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider -n auto --dist worksteal
+
 LINT_RULES := --line-length 100 --target-version py39 --select E,F,W,I,B --ignore B905
 
 .DEFAULT_GOAL := help
@@ -39,10 +42,10 @@ bench: $(VENV)/installed ## measure the speed of training, without and with labe
 	$(BIN)/python benchmarks/throughput.py --labels --only-step $(ARGS)
 
 test: $(VENV)/installed-dev ## run the tests
-	$(BIN)/python -m pytest -q -p no:cacheprovider tests $(ARGS)
+	$(PYTEST) tests $(ARGS)
 
 test-all: $(VENV)/installed-dev ## the same with 20 kills and 20,000 mutated files [ARGS=]
-	AAE_MX_KILLS=20 AAE_MX_FUZZ=4000 $(BIN)/python -m pytest -q -p no:cacheprovider tests $(ARGS)
+	AAE_MX_KILLS=20 AAE_MX_FUZZ=4000 $(PYTEST) tests $(ARGS)
 
 lint: $(VENV)/installed-dev ## check the style of the code
 	$(BIN)/ruff check --no-cache $(LINT_RULES) .

@@ -44,8 +44,8 @@ setup(
     ],
     extras_require={
         "dev": [
-            *("pytest>=7", "hypothesis", "ruff", "nbclient", "nbformat", "ipykernel"),
-            *(*ONNX, "playwright>=1.40"),
+            *("pytest>=7", "pytest-xdist>=3.2", "hypothesis", "ruff"),
+            *("nbclient", "nbformat", "ipykernel", *ONNX, "playwright>=1.40"),
         ],
         "onnx": ONNX,
         "bench": ["torch>=2"],

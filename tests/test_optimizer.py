@@ -45,8 +45,9 @@ def by_hand(steps=4):
     return weights
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_adam(monkeypatch, compiled):
+@pytest.mark.parametrize(("compiled", "threads"), [(False, 1), (True, 1), (True, 2), (True, 5)])
+def test_adam(monkeypatch, compiled, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     if compiled and optimizer._library is None:
         pytest.skip("adam.c was not compiled: no C compiler when the package was installed")
     result, expected = stepped(monkeypatch, compiled), by_hand()
