@@ -137,6 +137,7 @@ def test_labels_mean_nothing_to_an_unsupervised_run(unsupervised_run):
         ("config.json", b" " * (10**6 + 1), "config.json: it is larger than 1,000,000 bytes"),
         ("config.json", b'{"format": 1, "version": "0.0"}', "format 1 of aae_mx 0.0; this is"),
         ("config.json", b'{"format": 2, "version": "0.1"}', "format 2 of aae_mx 0.1; this is"),
+        ("config.json", b'{"format": 3, "version": "0.1"}', "format 3 of aae_mx 0.1; this is"),
         ("config.json", b'{"format": 4, "version": "0.1"}', "format 4 of aae_mx 0.1; .*run again"),
         ("config.json", b'{"format": 9, "version": "7.1"}', "format 9 of aae_mx 7.1; this is"),
         (LAST, b"", "has 0 bytes, but the networks of config.json need"),
