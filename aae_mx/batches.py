@@ -61,6 +61,7 @@ class Batch(NamedTuple):
     """What a step works on: NDArrays of N rows, and how large a share of the training is left."""
 
     images: nd.NDArray  # (N, pixels) in 0–1
+    generator_images: nd.NDArray  # the same; where there are pseudo-labels, warped once more
     left: float  # 1 at the first step, towards 0
     prior_codes: nd.NDArray  # (N, discriminator steps, code_dim), with noise
     hidden_noise: Optional[nd.NDArray] = None  # (N, units), see NoisyEncoder
@@ -99,7 +100,10 @@ def epoch_batches(model, images, labels, epoch):
         # To the end linearly, q(z) would match better, but the labels be learnt by heart.
         none = np.array([1, 0, 0, 0, 1, 0], np.float32)
         scale = config.image_warp * np.sqrt(left)[:, None]
-        maps = nd.array(none + scale * rng.uniform(-1, 1, (n, 6)), ctx=ctx)
+        maps = [
+            nd.array(none + scale * rng.uniform(-1, 1, (n, 6)), ctx=ctx)
+            for _ in range(2 if config.pseudo_labels else 1)
+        ]
     if labels is not None:
         per_image.update(_draw_conditions(model, shuffled, pieces))
     per_image = {name: nd.array(values, ctx=ctx) for name, values in per_image.items()}
@@ -115,13 +119,16 @@ def epoch_batches(model, images, labels, epoch):
         else:
             batch = nd.array(to_unit(images[order[rows]]), ctx=ctx)
             release_pages(images)
+        generator_batch = batch
         if config.image_warp:
-            batch = warped(batch, model.image_shape, maps[rows])
+            batch = generator_batch = warped(batch, model.image_shape, maps[0][rows])
+            for more in maps[1:]:
+                generator_batch = warped(batch, model.image_shape, more[rows])
         drawn = {name: values[rows] for name, values in per_image.items()}
         if config.hidden_noise:
             for name in ("hidden_noise", "generator_hidden_noise"):
                 drawn[name] = left[start] * hidden_noise(len(batch))
-        yield Batch(batch, left[start], **drawn)
+        yield Batch(batch, generator_batch, left[start], **drawn)
 
 
 def _draw_codes(model, labels, left, rng):

@@ -136,6 +136,13 @@ class Config:
         "it learns on prior samples to tell their labels.",
         at_least=0,
     )
+    pseudo_label_weight: float = _setting(
+        None,
+        "Semi-supervised: where the classifier is sure of the code of an image without a label, "
+        "the generator phase takes its answer for the label, of the image warped once more; with "
+        "this weight, which grows linearly from zero.",
+        at_least=0,
+    )
     beta1: float = _setting(
         None,
         "Adam's decay of the mean gradient. [default: 0.1; --arch conv 0.5]",
@@ -298,6 +305,12 @@ class Config:
         return {"none": "unsupervised", "all": "supervised"}.get(self.labels, "semi_supervised")
 
     @property
+    def pseudo_labels(self):
+        """Whether training guesses labels: only semi-supervised, and by a classifier."""
+        weights = self.classifier_weight, self.pseudo_label_weight
+        return self.formulation == "semi_supervised" and min(weights) > 0
+
+    @property
     def name(self):
         """A name for the run: the prior, the formulation, and what differs in data and networks."""
         parts = [self.prior, self.formulation]
@@ -355,6 +368,7 @@ _REFERENCE = {
     "decay": "none",
     "encoder_adam": "shared",
     "classifier_weight": 0.0,
+    "pseudo_label_weight": 0.0,
     "image_warp": 0.0,
     "code_noise": 0.0,
     "code_noise_decay": "linear",
@@ -384,6 +398,7 @@ RECIPES = {
             "decay": "linear",
             "encoder_adam": "separate",
             "classifier_weight": 1.0,
+            "pseudo_label_weight": 1.0,
             "image_warp": 0.15,
             "hidden_noise": 0.8,
             "code_noise": 0.2,
@@ -413,6 +428,7 @@ _CONV = {
     "decay": "linear",
     "encoder_adam": "separate",
     "classifier_weight": 0.0,
+    "pseudo_label_weight": 0.0,
     "image_warp": 0.0,
     "code_noise": 0.5,
     "code_noise_decay": "linear",

@@ -42,7 +42,7 @@ from aae_mx.networks import (
 )
 
 # Of config.json and the checkpoints; a new one when those of before would mean something else now.
-FORMAT = 5
+FORMAT = 6
 CONFIG, HISTORY, CHECKPOINTS = "config.json", "history.csv", "checkpoints"
 # That the directory is there says that snapshots are kept, also when a run goes on. It is no
 # setting, as it changes nothing of what is trained.

@@ -36,6 +36,8 @@ autograd, nd = mx.autograd, mx.nd
 
 # Steps between two looks at the losses.
 LOG_EVERY = 50
+# From which probability on the classifier is taken at its word, as by Sohn et al. (0.95).
+SURE = 0.9
 
 
 def reconstruction_phase(model, optimizers, images, encoder_rate, decoder_rate, hidden_noise=None):
@@ -83,14 +85,28 @@ def classifier_phase(model, optimizers, prior_codes, pieces, rate):
     optimizers["classifier"].step(rate)
 
 
-def generator_phase(model, optimizers, images, code_noise, condition, rate, hidden_noise=None):
+def pseudo_labels(model, codes, condition):
+    """What the classifier is sure of for the ``codes`` of images without a label.
+
+    One-hot, (N, labels); zeros for images that have one by ``condition``, and where it is not
+    sure. Source: Lee, Pseudo-Label (2013); that the encoder then has to answer so for the image
+    changed more strongly is from Sohn et al., FixMatch (2020).
+    """
+    unlabelled = condition[:, len(model.classes) :]
+    return (nd.softmax(model.classifier(codes)) > SURE) * unlabelled
+
+
+def generator_phase(
+    model, optimizers, images, code_noise, condition, rate, hidden_noise=None, guesses=None
+):
     """Train the encoder to make the discriminator answer 1 for its codes.
 
     ``code_noise`` (N, code_dim) is added to the codes, as it was to the discriminator's
     inputs in its own phase; or None. ``hidden_noise`` is that of a NoisyEncoder, or None. Where
     there is a classifier, the encoder also learns to make it tell the label of each labelled
     image, as the generator in Odena et al., Conditional Image Synthesis with Auxiliary Classifier
-    GANs (2017). Returns the discriminator's cross-entropy and the share of codes that fool it.
+    GANs (2017); ``guesses`` (N, labels), or None, are added to the labels that it has to tell.
+    Returns the discriminator's cross-entropy and the share of codes that fool it.
     """
     with autograd.record():
         # Encoded afresh: the encoder has changed since the reconstruction phase, and this
@@ -105,6 +121,8 @@ def generator_phase(model, optimizers, images, code_noise, condition, rate, hidd
         if model.classifier is not None:
             # Without the entry that says "unknown".
             labels = condition[:, : len(model.classes)]
+            if guesses is not None:
+                labels = labels + guesses
             label_loss = model.label_loss(model.classifier(codes), labels)
             loss = loss + model.config.classifier_weight * label_loss
     loss.backward()
@@ -155,14 +173,19 @@ def train_step(model, optimizers, batch):
     if model.classifier is not None:
         rate = scale * config.discriminator_rate
         classifier_phase(model, optimizers, batch.prior_codes[:, 0], batch.pieces, rate)
+    guesses = None
+    if config.pseudo_labels:
+        weight = (1 - batch.left) * config.pseudo_label_weight
+        guesses = weight * pseudo_labels(model, codes, batch.condition)
     generator = generator_phase(
         model,
         optimizers,
-        batch.images,
+        batch.generator_images,
         batch.generator_noise,
         batch.condition,
         scale * config.generator_rate,
         batch.generator_hidden_noise,
+        guesses,
     )
     return nd.concat(*reconstruction, *discriminator, *generator, dim=0)
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from conftest import small_config
@@ -14,14 +16,14 @@ from aae_mx.run import read_history
 nd = mx.nd
 
 
-def prepared(**settings):
-    """A model, its optimizers, a batch, codes of the prior and a condition."""
-    config = small_config(prior="uniform", labels="all", init_std=0.1, **settings)
+def prepared(labels="all", **settings):
+    """A model, its optimizers, a batch, codes of the prior and a condition of labels."""
+    config = small_config(prior="uniform", labels=labels, init_std=0.1, **settings)
     model = AAE(config, (4, 5), "0123456789")
     rng = np.random.default_rng(0)
     images = nd.array(rng.random((6, 20)))
     prior_codes = nd.array(rng.standard_normal((6, 2)))
-    condition = nd.array(np.eye(10)[rng.integers(10, size=6)])
+    condition = nd.array(np.eye(model.discriminator.n_conditions)[rng.integers(10, size=6)])
     return model, training.build_optimizers(model), images, prior_codes, condition
 
 
@@ -97,8 +99,13 @@ def test_generator_learns_to_fool_and_discriminator_to_tell():
     assert fooled[-1][0].asscalar() < fooled[0][0].asscalar() - 0.1
 
 
-def test_the_classifier_pulls_codes_of_images_to_the_pieces_of_their_labels():
-    model, optimizers, images, _, condition = prepared()
+@pytest.mark.parametrize("known", [True, False])
+def test_the_classifier_pulls_codes_of_images_to_the_pieces_of_their_labels(known):
+    """Of labels that are known, and of pseudo-labels."""
+    model, optimizers, images, _, condition = prepared("all" if known else 10)
+    labels, guesses = condition[:, :10], None
+    if not known:
+        guesses, condition = labels, nd.one_hot(nd.array([10] * len(images)), 11)
     codes, pieces = (nd.array(values) for values in model.sample_prior(1000, seed=0))
     for _ in range(100):
         training.classifier_phase(model, optimizers, codes, nd.one_hot(pieces, 10), 0.01)
@@ -110,12 +117,40 @@ def test_the_classifier_pulls_codes_of_images_to_the_pieces_of_their_labels():
         parameter.set_data(nd.zeros(parameter.shape))
 
     def loss():
-        return model.label_loss(model.classifier(model.encoder(images)), condition).asscalar()
+        return model.label_loss(model.classifier(model.encoder(images)), labels).asscalar()
 
     first = loss()
     for _ in range(100):
-        training.generator_phase(model, optimizers, images, None, condition, 0.003)
+        training.generator_phase(model, optimizers, images, None, condition, 0.003, guesses=guesses)
     assert loss() < 0.5 * first
+
+
+def test_pseudo_labels_are_what_the_classifier_is_sure_of():
+    # Softmaxes of (0.95, 0.05), (0.05, 0.95), (0.85, 0.15) and (0.95, 0.05); the last has a label.
+    logits = nd.log(nd.array([[19, 1], [1, 19], [17, 3], [19, 1]]))
+    model = SimpleNamespace(classes="01", classifier={"codes": logits}.get)
+    condition = nd.array([[0, 0, 1], [0, 0, 1], [0, 0, 1], [0, 1, 0]])
+    guesses = training.pseudo_labels(model, "codes", condition)
+    np.testing.assert_array_equal(guesses.asnumpy(), [[1, 0], [0, 1], [0, 0], [0, 0]])
+
+
+def test_pseudo_labels_gain_weight(monkeypatch):
+    model, optimizers, *_ = prepared(10, pseudo_label_weight=0.5, epochs=1, batch_size=20)
+    images, labels = nd.random.uniform(shape=(60, 20)), np.arange(60) // 6
+    labels[10:] = 10
+    given = []
+
+    def watched(*arguments):
+        given.append(arguments[-1].asnumpy())
+        return phase(*arguments)
+
+    phase = training.generator_phase
+    monkeypatch.setattr(training, "generator_phase", watched)
+    monkeypatch.setattr(training, "SURE", 0)
+    training.train_epoch(model, optimizers, images, labels, 1, lambda step, means: None)
+    # Four steps, of 15 of the images and 5 of those with a label; with SURE at 0, any guess.
+    assert [values.max() for values in given] == pytest.approx([0, 0.125, 0.25, 0.375])
+    assert all(not values[15:].any() for values in given)
 
 
 # Losses, worked by hand.
@@ -330,8 +365,24 @@ def test_each_image_is_warped_by_a_little():
     # interpolation and the inverse of the map add a little.
     assert 2 <= rows.min() <= 4 and 6 <= rows.max() <= 8
     assert 12 <= columns.min() <= 14 and 16 <= columns.max() <= 18
-    again = next(batches.epoch_batches(model, images, labels, 1)).images.asnumpy()
-    np.testing.assert_array_equal(again, drawn[0])
+    again = next(batches.epoch_batches(model, images, labels, 1))
+    np.testing.assert_array_equal(again.images.asnumpy(), drawn[0])
+    assert again.generator_images is again.images
+
+
+def test_images_are_warped_once_more_for_pseudo_labels():
+    config = small_config(image_warp=0.1, labels=10, prior="uniform")
+    model = AAE(config, (5, 5), "01")
+    images, labels = nd.random.uniform(shape=(300, 25)), np.arange(300) % 2
+    batch, again = (next(batches.epoch_batches(model, images, labels, 1)) for _ in range(2))
+    once, twice = batch.images.asnumpy(), batch.generator_images.asnumpy()
+    assert (once != twice).any(axis=1).all()
+    # Noise changes much when it is moved a little, but is not of another image.
+    assert 0.3 < np.corrcoef(once.ravel(), twice.ravel())[0, 1] < 0.95
+    np.testing.assert_array_equal(again.generator_images.asnumpy(), twice)
+    config = small_config(image_warp=0.1, labels=10, prior="uniform", pseudo_label_weight=0)
+    batch = next(batches.epoch_batches(AAE(config, (5, 5), "01"), images, labels, 1))
+    assert batch.generator_images is batch.images
 
 
 def test_each_discriminator_step_has_prior_samples_of_its_own():
