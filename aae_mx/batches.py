@@ -122,8 +122,8 @@ def epoch_batches(model, images, labels, epoch):
         generator_batch = batch
         if config.image_warp:
             batch = generator_batch = warped(batch, model.image_shape, maps[0][rows])
-            for more in maps[1:]:
-                generator_batch = warped(batch, model.image_shape, more[rows])
+            if config.pseudo_labels:
+                generator_batch = warped(batch, model.image_shape, maps[1][rows])
         drawn = {name: values[rows] for name, values in per_image.items()}
         if config.hidden_noise:
             for name in ("hidden_noise", "generator_hidden_noise"):

@@ -36,7 +36,7 @@ autograd, nd = mx.autograd, mx.nd
 
 # Steps between two looks at the losses.
 LOG_EVERY = 50
-# From which probability on the classifier is taken at its word, as by Sohn et al. (0.95).
+# From which probability on the classifier is taken at its word; Sohn et al. have 0.95.
 SURE = 0.9
 
 
