@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from aae_mx.config import CONV, RECIPES, Config
+from aae_mx.config import CONV, RECIPES, ROLL, Config
 from aae_mx.errors import AAEError, ConfigError, Interrupted
 
 
@@ -97,8 +97,13 @@ def _config_option(field):
     defaults = [recipe.get(field.name) for recipe in RECIPES["default"]]
     if None not in defaults:
         conv = [recipe.get(field.name, value) for recipe, value in zip(CONV, defaults)]
+        roll = ROLL[field.name]
         text += f" [default: {_with_labels(*defaults)}"
-        text += f"; --arch conv {_with_labels(*conv)}" * (conv != defaults) + "]"
+        if roll != defaults[0]:
+            text += f"; swiss_roll without labels {_text(roll)}"
+        if conv != defaults or (roll != defaults[0] and field.name in CONV[0]):
+            text += f"; --arch conv {_with_labels(*conv)}"
+        text += "]"
     if "prior" in field.metadata:
         text += f" For the {field.metadata['prior']} prior."
     return click.option(
@@ -113,10 +118,11 @@ def _config_option(field):
 
 
 def _with_labels(without, with_labels):
-    without, with_labels = (
-        _numbers(value) if isinstance(value, tuple) else value for value in (without, with_labels)
-    )
-    return f"{without}" + f", with labels {with_labels}" * (without != with_labels)
+    return _text(without) + f", with labels {_text(with_labels)}" * (without != with_labels)
+
+
+def _text(value):
+    return _numbers(value) if isinstance(value, tuple) else str(value)
 
 
 def _numbers(values):

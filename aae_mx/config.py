@@ -190,8 +190,8 @@ class Config:
     activation: str = _setting("relu", "Of the hidden layers.", choices=ACTIVATIONS)
     init_std: Optional[float] = _setting(
         None,
-        "Standard deviation of the initial weights. [default: 0.01, with labels √(2 / inputs) of "
-        "each layer; --arch conv 0.01]",
+        "Standard deviation of the initial weights. [default: 0.01, with labels or for swiss_roll "
+        "√(2 / inputs) of each layer; --arch conv 0.01]",
         above=0,
     )
 
@@ -238,7 +238,10 @@ class Config:
         if self.arch == "conv" and self.recipe == "default":
             for name, value in CONV[self.labels != "none"].items():
                 self._default(name, value)
-        for name, value in RECIPES[self.recipe][self.labels != "none"].items():
+        recipe = RECIPES[self.recipe][self.labels != "none"]
+        if (self.recipe, self.prior, self.labels) == ("default", "swiss_roll", "none"):
+            recipe = ROLL
+        for name, value in recipe.items():
             if fields[name].metadata.get("arch") in (None, self.arch):
                 self._default(name, value)
         self._default("beta1", 0.1)
@@ -407,6 +410,20 @@ RECIPES = {
             "hidden": (1000, 1000, 200, 200, 200, 200),
         },
     ),
+}
+# What the default recipe has for the swiss roll without labels: to bend the plane onto a curve also
+# takes the deeper networks, a reconstruction that does not hold the encoder back, and noise that
+# starts larger. There are no labels to learn by heart.
+ROLL = {
+    **RECIPES["default"][1],
+    "reconstruction_rate": 1.5e-4,
+    "discriminator_steps": 2,
+    "classifier_weight": 0.0,
+    "pseudo_label_weight": 0.0,
+    "image_warp": 0.0,
+    "hidden_noise": 0.0,
+    "code_noise": 0.4,
+    "code_noise_decay": "quadratic",
 }
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -87,6 +88,20 @@ def test_reference_is_the_original_code():
         assert (config.encoder_adam, config.decay) == ("shared", "none")
         assert (config.image_warp, config.hidden_noise, config.code_noise) == (0, 0, 0)
         assert config.classifier_weight == 0
+
+
+def test_roll_without_labels_has_the_deeper_networks():
+    roll, labelled = Config(prior="swiss_roll"), Config(prior="swiss_roll", labels="all")
+    assert roll.hidden == labelled.hidden != Config().hidden
+    assert roll.init_std is labelled.init_std is None
+    assert (roll.image_warp, roll.hidden_noise, roll.classifier_weight) == (0, 0, 0)
+    assert (roll.reconstruction_rate, roll.code_noise, roll.discriminator_steps) == (1.5e-4, 0.4, 2)
+    # As it comes back from a run's config.json.
+    assert Config.from_dict(roll.to_dict()) == roll
+    reference = Config(prior="swiss_roll", recipe="reference")
+    assert reference == dataclasses.replace(Config(recipe="reference"), prior="swiss_roll")
+    convolutional = Config(prior="swiss_roll", arch="conv")
+    assert convolutional == dataclasses.replace(Config(arch="conv"), prior="swiss_roll")
 
 
 def test_settings_win_over_the_recipe():

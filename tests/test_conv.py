@@ -234,9 +234,13 @@ def test_errors_are_measured_in_parts(monkeypatch):
 
 def test_help_tells_their_defaults(call):
     text = " ".join(call(train.main, "--help")[1].split())
-    assert "[default: shared, with labels separate; --arch conv separate]" in text
+    assert "[default: 0.0, with labels 0.15; --arch conv 0.0]" in text
+    assert (
+        "[default: 0.002, with labels 0.0004; swiss_roll without labels 0.00015; "
+        "--arch conv 0.001, with labels 0.0004]" in text
+    )
     assert "[default: 20; --arch conv 40]" in text
-    assert "[default: 0.2; --arch conv 0.5, with labels 0.2]" in text
+    assert "[default: 0.2; swiss_roll without labels 0.4; --arch conv 0.5, with labels 0.2]" in text
 
 
 @pytest.mark.parametrize("labels", ["none", "all", 10])
