@@ -417,7 +417,6 @@ RECIPES = {
 ROLL = {
     **RECIPES["default"][1],
     "reconstruction_rate": 1.5e-4,
-    "discriminator_steps": 2,
     "classifier_weight": 0.0,
     "pseudo_label_weight": 0.0,
     "image_warp": 0.0,
