@@ -17,7 +17,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider -n aut
 LINT_RULES := --line-length 100 --target-version py39 --select E,F,W,I,B --ignore B905
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all lint mnist-unsup mnist-sup mnist-semi figures bench clean
+.PHONY: help setup test test-all test-pythons lint mnist-unsup mnist-sup mnist-semi figures bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -52,39 +52,67 @@ lint: $(VENV)/installed-dev ## check the style of the code
 	$(BIN)/ruff format --no-cache --check --line-length 100 --target-version py39 .
 
 clean: ## remove .venv and what Python left; runs and figures stay
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The files "installed" stand for a finished installation, so that a broken-off one is
-# taken up again. uname: MXNet's wheels are for these machines only.
+# taken up again.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 $(VENV)/installed: setup.py
 	@$(MAKE) --no-print-directory venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable .
+	$(PIP) --use-pep517 --editable .
+	@# See setup.py.
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then \
+	  echo '$(PIP) --no-deps mxnet==1.9.1' && $(PIP) --no-deps mxnet==1.9.1; fi
+	@touch $@
+
+$(VENV)/installed-onnx: $(VENV)/installed
+	$(PIP) --use-pep517 --editable '.[onnx]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[dev]'
+	$(PIP) --use-pep517 --editable '.[dev]'
 	@touch $@
 
-# The first Python that runs, is 3.9 to 3.12 and can make virtual environments: yours
-# (PYTHON=...), the one called python3, those with a version in their name, pyenv's.
+# Where a Python may be: yours (PYTHON=...), the one called python3, those with a version in
+# their name, pyenv's. The first that USABLE takes makes the environment.
+PYTHONS = $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.14 \
+	python $$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.*/bin/python 2>/dev/null))
+USABLE = import sys; v = sys.version_info[:2]; import ensurepip, venv; \
+	print("%d.%d" % v); sys.exit(not (3, 9) <= v <= (3, 14))
+
+# uname: MXNet's wheels are for these machines only.
 .PHONY: venv
 venv:
 	@case "$$(uname -s) $$(uname -m)" in \
 	  'Linux x86_64' | 'Linux aarch64' | 'Darwin x86_64') ;; \
 	  *) echo "Error: MXNet 1.9.1 has no wheel for $$(uname -s) $$(uname -m), only for Linux" \
-	       "(x86-64, aarch64) and macOS (x86-64)." >&2; exit 1 ;; \
+	       "(x86-64, aarch64) and macOS (x86-64); the README says how to go on." >&2; exit 1 ;; \
 	esac; \
-	check='import sys; v = sys.version_info[:2]; import ensurepip, venv; sys.exit(not (3, 9) <= v <= (3, 12))'; \
-	for python in $(or $(PYTHON),python3 python3.12 python3.11 python3.10 python3.9 python \
-	    $$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.*/bin/python 2>/dev/null)); do \
-	  if "$$python" -c "$$check" >/dev/null 2>&1; then \
+	for python in $(PYTHONS); do \
+	  if "$$python" -c '$(USABLE)' >/dev/null 2>&1; then \
 	    echo "creating $(VENV) with $$("$$python" --version)"; \
 	    exec "$$python" -m venv --clear $(VENV); \
 	  fi; \
 	done; \
 	echo "Error: no usable Python was found$(if $(PYTHON), at PYTHON=$(PYTHON))." \
-	  "aae_mx needs Python 3.9, 3.10, 3.11 or 3.12 with the modules venv and ensurepip" \
+	  "aae_mx needs Python 3.9 to 3.14 with the modules venv and ensurepip" \
 	  "(on Debian and Ubuntu: apt-get install python3-venv)." \
 	  "Install one, or name one: make PYTHON=/path/to/python ..." >&2; \
 	exit 1
+
+# One environment for each version, .venv-3.9 and so on; they stay, for the next time.
+test-pythons: ## run a short test of everything on every supported Python that is found
+	@tried=; \
+	for python in $(PYTHONS); do \
+	  version=$$("$$python" -c '$(USABLE)' 2>/dev/null) || continue; \
+	  case "$$tried " in *" $$version "*) continue ;; esac; \
+	  $(MAKE) --no-print-directory smoke PYTHON="$$python" VENV=$(VENV)-$$version || exit 1; \
+	  tried="$$tried $$version"; \
+	done; \
+	test -n "$$tried" || $(MAKE) --no-print-directory venv; \
+	echo "passed on Python$$tried"
+
+.PHONY: smoke
+smoke: $(VENV)/installed-onnx
+	$(BIN)/python tests/smoke.py

@@ -7,8 +7,7 @@ from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "aae_mx/__init__.py").read_text("utf-8"))
-# MXNet's exporter uses a module that onnx 1.17 dropped.
-ONNX = ["onnx>=1.15,<1.17", "onnxruntime>=1.17"]
+ONNX = ["onnx>=1.15", "onnxruntime>=1.17"]
 
 setup(
     name="aae_mx",
@@ -18,6 +17,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=["aae_mx"],
+    # Said so, an editable installation puts this folder on Python's path. Its other way, a finder
+    # of modules, loses to a clone called aae_mx in the folder where Python is started.
+    package_dir={"": "."},
     package_data={"aae_mx": ["mnist/*.gz", "mnist/README.md", "explore.html"]},
     # Optional: without a C compiler, MXNet's own, slower operator is used. It is no Python
     # module, but is loaded with ctypes by optimizer.py.
@@ -30,17 +32,18 @@ setup(
             optional=True,
         )
     ],
-    # MXNet 1.9.1, the last release, runs on these; setuptools brings the distutils that it
-    # imports and that Python 3.12 no longer has.
-    python_requires=">=3.9,<3.13",
+    python_requires=">=3.9",
     install_requires=[
-        "mxnet==1.9.1",
-        "numpy>=1.21,<2",
+        # The last release. Its metadata ask for NumPy below 2, which Python 3.13 does not have;
+        # its code does not need it (backend.py), so there `make` installs it without looking.
+        "mxnet==1.9.1; python_version<'3.13'",
+        "requests>=2.20; python_version>='3.13'",  # which it needs
+        "numpy>=1.21",
         "matplotlib>=3.5.2",
         "pillow>=8",  # which matplotlib needs, too
         "click>=8.0",
         "scikit-learn>=1.2",
-        "setuptools; python_version>='3.12'",
+        "setuptools; python_version>='3.12'",  # for the distutils that mxnet imports
     ],
     extras_require={
         "dev": [

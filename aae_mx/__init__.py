@@ -17,10 +17,10 @@ import sys
 __version__ = "0.1.0"
 
 # Written so that any Python can read this far and say what is wrong.
-if not (3, 9) <= sys.version_info[:2] <= (3, 12):
+if sys.version_info < (3, 9):
     raise SystemExit(
-        "aae_mx needs Python 3.9, 3.10, 3.11 or 3.12, because MXNet 1.9.1 does; this is "
-        "Python {}.{}. 'make setup' finds a supported one.".format(*sys.version_info[:2])
+        "aae_mx needs Python 3.9 or later; this is Python {}.{}. "
+        "'make setup' finds a supported one.".format(*sys.version_info[:2])
     )
 
 _HOME = {"Config": "config", "fit": "training", "resume": "training", "load": "run"}

@@ -1,24 +1,20 @@
 """The only place that imports MXNet: what it needs is put right first.
 
-MXNet 1.9.1 is the last release. It reads its thread settings when it is loaded, uses
-NumPy names that NumPy 1.24 removed, and on Python 3.12 needs setuptools for distutils.
+MXNet 1.9.1 is the last release. It reads its thread settings when it is loaded, uses names
+that NumPy 1.24 and 2.0 removed, and from Python 3.12 on needs setuptools for distutils.
 """
 
 import ctypes
 import os
 import platform
 import sys
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
-
-
-def _usable_cores():
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+from aae_mx.threads import usable_cores
 
 
 @contextmanager
@@ -53,32 +49,78 @@ def _denormals_flushed():
         put(usual)
 
 
+def _no_longer_there(*args, **kwargs):
+    raise NotImplementedError("NumPy no longer has this function; the package numpy-financial has")
+
+
+# What MXNet asks NumPy for and NumPy 1.20, 1.24 or 2.0 removed. It offers most of it as mxnet.np.
+_REMOVED = {
+    "bool": bool,
+    "int": int,
+    "PZERO": 0.0,
+    "NZERO": -0.0,
+    "PINF": float("inf"),
+    "Inf": float("inf"),
+    "NINF": -float("inf"),
+    "NAN": float("nan"),
+    "NaN": float("nan"),
+    "product": np.prod,
+    "alltrue": np.all,
+    "sometrue": np.any,
+    "round_": np.round,
+    "msort": lambda a: np.sort(a, axis=0),
+    "in1d": lambda a, b, *more, **options: np.isin(a, b, *more, **options).reshape(-1),
+    "trapz": vars(np).get("trapezoid"),
+    **dict.fromkeys(("mirr", "npv", "pmt", "ppmt", "pv", "rate"), _no_longer_there),
+}
+
+
+def _give_removed_names(others=np.__getattr__):
+    """Let NumPy answer for the names that it removed, but only to the modules of MXNet.
+
+    All other code of the process meets the NumPy that is installed: what it lacks is an
+    AttributeError there, and what it has is unchanged. ``others``: what answers for all else.
+    """
+
+    def answer(name):
+        # Python asks here for what the module does not have (PEP 562).
+        if name in _REMOVED:
+            asking = sys._getframe(1).f_globals.get("__name__") or ""
+            if asking.split(".")[0] == "mxnet":
+                return _REMOVED[name]
+        return others(name)
+
+    np.__getattr__ = answer
+
+
 def _load_mxnet():
     if "mxnet" not in sys.modules:
         # One engine worker that runs each operator on all cores beats several workers that
         # fight over them, and spinning beats sleeping between operators this short. What
         # the user has set stays.
         for name, value in {
-            "OMP_NUM_THREADS": _usable_cores(),
+            "OMP_NUM_THREADS": usable_cores(),
             "MXNET_CPU_WORKER_NTHREADS": 1,
             "OPENBLAS_NUM_THREADS": 1,
             "GOMP_SPINCOUNT": 100_000,
         }.items():
             os.environ.setdefault(name, str(value))
-    for name, builtin in {"bool": bool, "int": int}.items():
-        if name not in vars(np):
-            setattr(np, name, builtin)
+    _give_removed_names()
     try:
-        import mxnet
+        with warnings.catch_warnings():
+            # Of distutils, and of strings that newer Pythons read in another way: not the user's.
+            warnings.simplefilter("ignore")
+            import mxnet
 
         with _denormals_flushed():
             # The engine starts its threads with the first operation.
             mxnet.nd.zeros(1).wait_to_read()
     except ImportError as error:
+        # Without --no-deps pip would not find a NumPy that is old enough for its metadata.
         raise InputError(
-            f"cannot import mxnet ({error}); install it with 'make setup' or 'pip install "
-            "mxnet==1.9.1 setuptools'. Its wheels are for Linux (x86-64, aarch64) and macOS "
-            f"(x86-64); this is {platform.system()} {platform.machine()}."
+            f"cannot import mxnet ({error}); install it with 'make setup', or by hand: "
+            "python -m pip install --no-deps mxnet==1.9.1. Its wheels are for Linux (x86-64, "
+            f"aarch64) and macOS (x86-64); this is {platform.system()} {platform.machine()}."
         ) from error
     except OSError as error:
         raise InputError(
@@ -89,6 +131,11 @@ def _load_mxnet():
 
 
 mx = _load_mxnet()
+
+
+def n_threads():
+    """How many threads compute an operator: MXNet read it when it was loaded."""
+    return int(os.environ.get("OMP_NUM_THREADS") or 1)
 
 
 def release_threads():
@@ -104,6 +151,24 @@ def release_threads():
     except AttributeError:
         return
     pause(1)  # omp_pause_soft
+
+
+def let_threads_sleep():
+    """The opposite: make libgomp's threads sleep while they wait, until ``release_threads``.
+
+    Beside another program that computes, spinning is what takes the core from the thread that
+    all others wait for. What is computed stays the same to the last bit, which it would not with
+    fewer threads. With other OpenMP libraries nothing happens.
+    """
+    try:
+        parallel = mx.base._LIB.GOMP_parallel
+    except AttributeError:
+        return
+    if n_threads() == 1:
+        return
+    # One thread more than there are cores, each of which frees nothing.
+    nothing = ctypes.cast(ctypes.CDLL(None).free, ctypes.c_void_p)
+    parallel(nothing, None, ctypes.c_uint((os.cpu_count() or 1) + 1), ctypes.c_uint(0))
 
 
 def context(name):

@@ -6,11 +6,14 @@ operator set 13; and Gluon's own pair of files, which ``SymbolBlock.imports`` lo
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import tempfile
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import click
 import numpy as np
@@ -68,17 +71,37 @@ def main(run, out, overwrite):
 
 
 def _extra():
-    """The modules onnx and onnxruntime. Raises InputError if one is missing or too new."""
+    """The modules onnx and onnxruntime. Raises InputError if one is missing."""
     try:
         import onnx
         import onnxruntime
-        from onnx import mapping  # noqa: F401 - MXNet's exporter needs it; 1.17 dropped it
     except ImportError as error:
         raise InputError(
             f"ONNX files need the extra 'onnx' ({error}); install it with: "
-            "python -m pip install 'onnx<1.17' onnxruntime"
+            "python -m pip install onnx onnxruntime"
         ) from error
     return onnx, onnxruntime
+
+
+@contextmanager
+def _onnx_mapping():
+    """Within it there is ``onnx.mapping``, which MXNet's exporter needs and onnx 1.17 dropped."""
+    onnx, _ = _extra()
+    if importlib.util.find_spec("onnx.mapping"):
+        yield
+        return
+    types = {
+        np.dtype(kind): onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+        for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
+    }
+    mapping = ModuleType("onnx.mapping")
+    mapping.NP_TYPE_TO_TENSOR_TYPE = types
+    mapping.TENSOR_TYPE_TO_NP_TYPE = {number: kind for kind, number in types.items()}
+    onnx.mapping = mapping
+    try:
+        yield
+    finally:
+        del onnx.mapping
 
 
 def metadata(model):
@@ -195,15 +218,16 @@ def _write_onnx(name, n_given, n_wanted, about, directory):
 
     onnx, _ = _extra()
     file = directory / f"{name}.onnx"
-    mx.onnx.export_model(
-        str(directory / f"{name}-symbol.json"),
-        str(directory / f"{name}-0000.params"),
-        [(1, n_given)],
-        np.float32,
-        str(file),
-        dynamic=True,
-        dynamic_input_shapes=[("N", n_given)],
-    )
+    with _onnx_mapping():
+        mx.onnx.export_model(
+            str(directory / f"{name}-symbol.json"),
+            str(directory / f"{name}-0000.params"),
+            [(1, n_given)],
+            np.float32,
+            str(file),
+            dynamic=True,
+            dynamic_input_shapes=[("N", n_given)],
+        )
     made = onnx.load(str(file))
     graph = made.graph
     # The exporter lists the weights as inputs too, leaves the output's shape open, and

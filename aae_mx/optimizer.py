@@ -11,10 +11,9 @@ from __future__ import annotations
 import ctypes
 import importlib.machinery
 import math
-import os
 from pathlib import Path
 
-from aae_mx.backend import mx
+from aae_mx.backend import mx, n_threads
 from aae_mx.networks import trained_parameters
 
 
@@ -40,7 +39,7 @@ class Adam:
                 beta2=beta2,
                 epsilon=epsilon,
                 clip=clip,
-                threads=int(os.environ.get("OMP_NUM_THREADS") or 1),
+                threads=n_threads(),
                 count=len(self.parameters),
             )
 
