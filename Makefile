@@ -16,6 +16,23 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider -n aut
 
 LINT_RULES := --line-length 100 --target-version py39 --select E,F,W,I,B --ignore B905
 
+# What a target takes beside PYTHON and VENV. Anything else on the command line is a mistake, which
+# make itself would not notice: `make mnist-semi LABELS=100` would train with 1,000 labels.
+TRAINING := PRIOR EPOCHS SEED OUT ARGS
+TAKES_mnist-unsup := $(TRAINING)
+TAKES_mnist-sup := $(TRAINING)
+TAKES_mnist-semi := LABELLED $(TRAINING)
+TAKES_figures := ARGS
+TAKES_bench := ARGS
+TAKES_test := ARGS
+TAKES_test-all := ARGS
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+ifeq ($(MAKELEVEL),0)
+$(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(filter-out PYTHON VENV,$(GIVEN)),$(if \
+	$(filter $(name),$(TAKES_$(goal))),,$(error make $(goal) takes no $(name), only $(or \
+	$(TAKES_$(goal)),no variable) (and PYTHON, VENV)))))
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-all test-pythons lint mnist-unsup mnist-sup mnist-semi figures bench clean
 
@@ -115,4 +132,4 @@ test-pythons: ## run a short test of everything on every supported Python that i
 
 .PHONY: smoke
 smoke: $(VENV)/installed-onnx
-	$(BIN)/python tests/smoke.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/smoke.py

@@ -169,7 +169,8 @@ class Config:
     )
     code_dim: int = _setting(
         None,
-        "Dimensions of the code z; an even number. [default: 2; with --images 64]",
+        "Dimensions of the code z; an even number for priors that are drawn in pairs of them "
+        "(gaussian_mixture, swiss_roll). [default: 2; with --images 64]",
         at_least=2,
     )
     hidden: Optional[Tuple[int, ...]] = _setting(
@@ -266,6 +267,12 @@ class Config:
                 self.prior,
                 "the single Gaussian has no pieces that labels could name; with labels use "
                 "gaussian_mixture, swiss_roll or uniform",
+            )
+        if self.code_dim % 2 and self.prior not in priors.ODD_DIMENSIONS:
+            raise ConfigError(
+                "code_dim",
+                self.code_dim,
+                f"expected an even number, as {self.prior} is drawn in pairs of dimensions",
             )
         for field in dataclasses.fields(self):
             owner = field.metadata.get("prior")
@@ -492,10 +499,6 @@ def _check(field, value):
             raise ConfigError(field.name, value, f"expected more than {limits['above']}")
         if "below" in limits and item >= limits["below"]:
             raise ConfigError(field.name, value, f"expected less than {limits['below']}")
-    if field.name == "code_dim" and value % 2:
-        raise ConfigError(
-            "code_dim", value, "expected an even number, as priors are drawn in pairs of dimensions"
-        )
     if field.name == "ctx" and not re.fullmatch(r"cpu|gpu(\(\d{1,3}\))?", value):
         raise ConfigError("ctx", value, "expected cpu, gpu or gpu(N)")
 

@@ -10,7 +10,8 @@ All functions take
 
 - ``n``: how many codes to draw;
 - ``rng``: a :class:`numpy.random.Generator`, the only source of randomness;
-- ``code_dim``: the dimensions of a code, an even number;
+- ``code_dim``: the dimensions of a code, at least 2; an even number, but for ``gaussian`` and for
+  ``uniform``, whose last dimension is then the first of one more pair;
 - ``n_labels``: into how many pieces the prior falls;
 - ``labels``: the piece of each sample, integers in [0, n_labels) of shape (n,); drawn
   uniformly where none are given;
@@ -44,7 +45,7 @@ def gaussian(n, rng, code_dim=2, n_labels=10, labels=None, std=GAUSSIAN_STD):
             "the single Gaussian has no pieces that labels could name; "
             "use gaussian_mixture, swiss_roll or uniform"
         )
-    _pairs(n, code_dim)
+    _pairs(n, code_dim, odd=True)
     return (std * rng.standard_normal((n, code_dim))).astype(np.float32), None
 
 
@@ -92,13 +93,13 @@ def uniform(n, rng, code_dim=2, n_labels=10, labels=None, extent=UNIFORM_EXTENT)
     the bottom and column l % k from the left. With ten labels, six of the 4 × 4 cells (the
     top row and the right half of the row below) stay empty.
     """
-    pairs = _pairs(n, code_dim)
+    pairs = _pairs(n, code_dim, odd=True)
     labels = _labels(n, rng, n_labels, labels)
     k = math.isqrt(n_labels - 1) + 1
     side = 2 * extent / k
     x = side * (labels[:, None] % k + rng.random((n, pairs))) - extent
     y = side * (labels[:, None] // k + rng.random((n, pairs))) - extent
-    return _interleave(x, y), labels
+    return _interleave(x, y)[:, :code_dim], labels
 
 
 PRIORS = {
@@ -109,12 +110,18 @@ PRIORS = {
 }
 
 
-def _pairs(n, code_dim):
+# Those that have a meaning in one dimension.
+ODD_DIMENSIONS = ("gaussian", "uniform")
+
+
+def _pairs(n, code_dim, odd=False):
+    """How many pairs of dimensions there are; of ``odd`` many, the last is half of one."""
     if n < 0:
         raise ValueError(f"n={n}: the number of samples cannot be negative")
-    if code_dim < 2 or code_dim % 2:
-        raise ValueError(f"code_dim={code_dim}: expected an even number of at least 2")
-    return code_dim // 2
+    if code_dim < 2 or (code_dim % 2 and not odd):
+        kind = "a" if odd else "an even"
+        raise ValueError(f"code_dim={code_dim}: expected {kind} number of at least 2")
+    return (code_dim + 1) // 2
 
 
 def _labels(n, rng, n_labels, labels):

@@ -1,14 +1,14 @@
 """A trained run without this package and without MXNet: onnxruntime and NumPy are all it takes.
 
     python -m aae_mx.export runs/swiss_roll_supervised
-    python examples/elsewhere.py runs/swiss_roll_supervised/export
+    python examples/elsewhere.py runs/swiss_roll_supervised/export --out elsewhere
 
 A second or two. Draws 100 codes from the prior, decodes them into the picture elsewhere.pgm (.ppm
 for colour), encodes these images again, and prints how far from where they came from they land.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +46,11 @@ JSON = (
 def draw_prior(about, n, rng, labels=None):
     """Codes (n, code_dim) of the prior that the metadata names, in the pieces of ``labels``."""
     prior, settings, pieces = about["prior"], about["prior_parameters"], about["prior_pieces"]
-    pairs = about["code_dim"] // 2
+    code_dim = about["code_dim"]
     if prior == "gaussian":
-        codes = settings["std"] * rng.standard_normal((n, 2 * pairs))
-        return codes.astype(np.float32)
+        return (settings["std"] * rng.standard_normal((n, code_dim))).astype(np.float32)
+    # The last of an odd number of dimensions is the first of one more pair.
+    pairs = -(-code_dim // 2)
     if labels is None:
         labels = rng.integers(pieces, size=n)
     label = np.asarray(labels)[:, None]
@@ -70,7 +71,7 @@ def draw_prior(about, n, rng, labels=None):
         y = side * (label // cells + rng.random((n, pairs))) - settings["extent"]
     else:
         raise SystemExit(f"prior {prior!r}: this example knows the four of aae_mx")
-    return np.stack([x, y], axis=2).reshape(n, 2 * pairs).astype(np.float32)
+    return np.stack([x, y], axis=2).reshape(n, 2 * pairs)[:, :code_dim].astype(np.float32)
 
 
 def write_picture(path, images, columns):
@@ -89,4 +90,12 @@ def write_picture(path, images, columns):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2] or ["runs/swiss_roll_supervised/export"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("directory", nargs="?", default="runs/swiss_roll_supervised/export")
+    parser.add_argument("--out", default="elsewhere", help="the picture, without its ending")
+    options = parser.parse_args()
+    if not Path(options.directory, "encoder.onnx").exists():
+        parser.error(f"{options.directory}: no encoder.onnx there; make it with aae_mx.export")
+    main(**vars(options))

@@ -1,18 +1,20 @@
 """Larger images, in colour: emoji and drawings of Debian's packages, with convolutional networks.
 
     apt-get install fonts-noto-color-emoji tuxpaint-stamps-default
-    python examples/larger_images.py [64 or 128]
+    python examples/larger_images.py --size 64  # --help lists its options
 
 Makes a folder pictures/ with a sub-folder of each package's images, trains on it without labels
 and leaves the run, with its figures, in runs/example_larger_images_64.
 """
 
-import sys
 from pathlib import Path
 
+import click
 from fontTools.ttLib import TTFont
 
 import aae_mx
+from aae_mx.cli import command
+from aae_mx.errors import InputError
 from aae_mx.plot import plot_run
 
 FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
@@ -58,7 +60,7 @@ def link_stamps(stamps, folder):
 def main(size=64, pictures="pictures", font=FONT, stamps=STAMPS, out=None, **settings):
     for path in (font, stamps):
         if not Path(path).exists():
-            raise SystemExit(f"{path} is not there; install its package, see the top of this file")
+            raise InputError(f"{path} is not there; install its package, see --help")
     n_emoji = unpack_emoji(font, Path(pictures, "emoji"))
     n_stamps = link_stamps(stamps, Path(pictures, "stamps"))
     print(f"{pictures}: {n_emoji} emoji, {n_stamps} stamps")
@@ -67,5 +69,13 @@ def main(size=64, pictures="pictures", font=FONT, stamps=STAMPS, out=None, **set
     print(f"figures: {plot_run(model)}")
 
 
+@command(help=__doc__)
+@click.option("--size", default=64, show_default=True, help="Pixels a side: 28, 32, 64 or 128.")
+@click.option("--epochs", type=int, help="Passes over all training images. [default: 40]")
+@click.option("--out", help="The run. [default: runs/example_larger_images_SIZE]")
+def program(**options):
+    main(**options)
+
+
 if __name__ == "__main__":
-    main(size=int(sys.argv[1]) if len(sys.argv) > 1 else 64)
+    program()

@@ -1,15 +1,17 @@
 """With few labels: 1,000 of the 60,000 training images have one, the rest are "unknown".
 
-    python examples/semi_supervised.py
+    python examples/semi_supervised.py  # --help lists its options
 
 Takes some minutes on two cores. Writes runs/example_semi_supervised and a picture in it, and
 prints how many held-out digits lie in the petal of their label.
 """
 
+import click
 import numpy as np
 
 import aae_mx
 from aae_mx import plotting
+from aae_mx.cli import command
 from aae_mx.data import load_dataset
 
 
@@ -30,5 +32,12 @@ def main(out="runs/example_semi_supervised", labels=1000, **settings):
     return share
 
 
+@command(help=__doc__)
+@click.option("--epochs", type=int, help="Passes over all training images. [default: 20]")
+@click.option("--out", default="runs/example_semi_supervised", show_default=True, help="The run.")
+def program(**options):
+    main(**options)
+
+
 if __name__ == "__main__":
-    main()
+    program()

@@ -1,14 +1,16 @@
 """With labels: every digit gets its own stretch of a swiss roll.
 
-    python examples/supervised.py
+    python examples/supervised.py  # --help lists its options
 
 Takes some minutes on two cores. Writes runs/example_supervised and two pictures in it.
 """
 
+import click
 import numpy as np
 
 import aae_mx
 from aae_mx import plotting
+from aae_mx.cli import command
 from aae_mx.data import load_dataset
 
 
@@ -27,5 +29,12 @@ def main(out="runs/example_supervised", **settings):
     ax.figure.savefig(model.run / "new_digits.png")
 
 
+@command(help=__doc__)
+@click.option("--epochs", type=int, help="Passes over all training images. [default: 20]")
+@click.option("--out", default="runs/example_supervised", show_default=True, help="The run.")
+def program(**options):
+    main(**options)
+
+
 if __name__ == "__main__":
-    main()
+    program()

@@ -1,12 +1,15 @@
 """Without labels: push the codes of MNIST towards a Gaussian, then draw new digits from it.
 
-    python examples/unsupervised.py
+    python examples/unsupervised.py  # --help lists its options
 
 Takes some minutes on two cores. Writes runs/example_unsupervised and two pictures in it.
 """
 
+import click
+
 import aae_mx
 from aae_mx import plotting
+from aae_mx.cli import command
 from aae_mx.data import load_dataset
 
 
@@ -24,5 +27,12 @@ def main(out="runs/example_unsupervised", **settings):
     ax.figure.savefig(model.run / "new_digits.png")
 
 
+@command(help=__doc__)
+@click.option("--epochs", type=int, help="Passes over all training images. [default: 20]")
+@click.option("--out", default="runs/example_unsupervised", show_default=True, help="The run.")
+def program(**options):
+    main(**options)
+
+
 if __name__ == "__main__":
-    main()
+    program()

@@ -93,7 +93,7 @@ def test_recipe_reference(call, tmp_path):
     ("options", "message"),
     [
         (["--prior", "cauchy"], "'cauchy' is not one of 'gaussian'"),
-        (["--code-dim", 3], "--code-dim 3: expected an even number"),
+        (["--code-dim", 3, "--prior", "swiss_roll"], "--code-dim 3: expected an even number"),
         (["--labels"], "--prior gaussian: the single Gaussian has no pieces"),
         (["--labels", 0, "--prior", "uniform"], "--labels 0: expected 'all', 'none' or"),
         (["--labels=-5", "--prior", "uniform"], "-5"),

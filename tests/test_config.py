@@ -14,7 +14,7 @@ from aae_mx.errors import ConfigError
     [
         ({"prior": "cauchy"}, "prior='cauchy': expected one of gaussian, gaussian_mixture"),
         ({"prior": 3}, "expected a text"),
-        ({"code_dim": 3}, "code_dim=3: expected an even number"),
+        ({"code_dim": 3, "prior": "swiss_roll"}, "code_dim=3: expected an even number"),
         ({"code_dim": 0}, "expected at least 2"),
         ({"code_dim": 2.0}, "expected a whole number"),
         ({"code_dim": True}, "expected a whole number"),

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, SMALL_CONV
 
+from aae_mx.errors import InputError
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -15,10 +17,21 @@ def test_script(name, tmp_path):
     assert (tmp_path / "run" / "codes.png").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["unsupervised", "supervised", "semi_supervised", "larger_images"]
+)
+def test_options(name, call, refused):
+    program = runpy.run_path(str(EXAMPLES / f"{name}.py"))["program"]
+    status, output = call(program, "--help")
+    assert status == 0 and "--epochs" in output and "--out" in output
+    if name != "larger_images":
+        assert "--epochs 0: expected at least 1" in refused(program, "--epochs", 0, code=2)
+
+
 def test_larger_images(tmp_path):
     script = runpy.run_path(str(EXAMPLES / "larger_images.py"))
     font, stamps = Path(script["FONT"]), Path(script["STAMPS"])
-    with pytest.raises(SystemExit, match="nowhere is not there; install its package"):
+    with pytest.raises(InputError, match="nowhere is not there; install its package"):
         script["main"](font=tmp_path / "nowhere")
     if not (font.exists() and stamps.exists()):
         pytest.skip("the Debian packages of the pictures are not installed")

@@ -1,3 +1,4 @@
+import itertools
 import time
 
 import numpy as np
@@ -14,8 +15,9 @@ def rng():
     return np.random.default_rng(3)
 
 
-@pytest.mark.parametrize("name", PRIORS)
-@pytest.mark.parametrize("code_dim", [2, 6])
+@pytest.mark.parametrize(
+    ("name", "code_dim"), [*itertools.product(PRIORS, (2, 6)), ("gaussian", 3), ("uniform", 3)]
+)
 def test_shapes_types_and_determinism(name, code_dim):
     codes, labels = PRIORS[name](50, rng(), code_dim=code_dim)
     assert codes.shape == (50, code_dim) and codes.dtype == np.float32
@@ -118,7 +120,6 @@ def test_gaussian_refuses_labels():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"code_dim": 3}, "code_dim=3: expected an even number"),
         ({"code_dim": 0}, "code_dim=0"),
         ({"n_labels": 0}, "n_labels=0"),
         ({"labels": [0, 1]}, r"labels of shape \(2,\): expected \(5,\)"),
@@ -130,6 +131,19 @@ def test_gaussian_refuses_labels():
 def test_bad_arguments(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         PRIORS[name](5, rng(), **arguments)
+
+
+@pytest.mark.parametrize("name", ["gaussian_mixture", "swiss_roll"])
+def test_priors_of_pairs_need_them_whole(name):
+    with pytest.raises(ValueError, match="code_dim=3: expected an even number"):
+        PRIORS[name](5, rng(), code_dim=3)
+
+
+def test_the_last_of_an_odd_number_of_dimensions_begins_a_pair():
+    codes, labels = priors.uniform(N, rng(), code_dim=3)
+    np.testing.assert_array_equal(np.floor(codes[:, 2] + 2), labels % 4)
+    pairs, _ = priors.uniform(N, rng(), code_dim=4)
+    np.testing.assert_array_equal(codes, pairs[:, :3])
 
 
 def test_negative_number():
