@@ -104,7 +104,7 @@ venv:
 	@case "$$(uname -s) $$(uname -m)" in \
 	  'Linux x86_64' | 'Linux aarch64' | 'Darwin x86_64') ;; \
 	  *) echo "Error: MXNet 1.9.1 has no wheel for $$(uname -s) $$(uname -m), only for Linux" \
-	       "(x86-64, aarch64) and macOS (x86-64); the README says how to go on." >&2; exit 1 ;; \
+	       "(x86-64, aarch64) and macOS (x86-64); docs/Dockerfile makes a container." >&2; exit 1 ;; \
 	esac; \
 	for python in $(PYTHONS); do \
 	  if "$$python" -c '$(USABLE)' >/dev/null 2>&1; then \

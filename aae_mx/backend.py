@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
-from aae_mx.threads import usable_cores
+from aae_mx.threads import Neighbours, usable_cores
 
 
 @contextmanager
@@ -123,9 +123,12 @@ def _load_mxnet():
             f"aarch64) and macOS (x86-64); this is {platform.system()} {platform.machine()}."
         ) from error
     except OSError as error:
+        # The wheel for aarch64 was built with libraries that it does not bring.
+        arm = "install Arm Performance Libraries, or use an x86-64 container (docs/Dockerfile)"
+        debian = "on Debian or Ubuntu: apt-get install libgomp1 libquadmath0"
         raise InputError(
-            f"mxnet cannot load a system library ({error}); on Debian or Ubuntu: "
-            "apt-get install libgomp1 libquadmath0"
+            f"mxnet cannot load a system library ({error}); "
+            + (arm if "libarm" in str(error) else debian)
         ) from error
     return mxnet
 
@@ -169,6 +172,19 @@ def let_threads_sleep():
     # One thread more than there are cores, each of which frees nothing.
     nothing = ctypes.cast(ctypes.CDLL(None).free, ctypes.c_void_p)
     parallel(nothing, None, ctypes.c_uint((os.cpu_count() or 1) + 1), ctypes.c_uint(0))
+
+
+_neighbours = Neighbours(n_threads())
+
+
+def settle_threads(at_once=False):
+    """Choose how threads wait in the steps to come; call it before each.
+
+    It looks for other programs a few times a second, and ``at_once`` sets what it last found:
+    after large copies, see ``release_threads``.
+    """
+    if _neighbours.look() is not None or at_once:
+        (let_threads_sleep if _neighbours.crowded else release_threads)()
 
 
 def context(name):

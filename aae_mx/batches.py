@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from aae_mx import priors
-from aae_mx.backend import mx, release_threads
+from aae_mx.backend import mx, settle_threads
 from aae_mx.data import labelled_subset, release_pages, to_unit
 from aae_mx.errors import ConfigError
 
@@ -111,8 +111,9 @@ def epoch_batches(model, images, labels, epoch):
     in_memory = isinstance(images, nd.NDArray)
     if in_memory:
         order = nd.array(order, ctx=ctx, dtype=np.int32)
-    release_threads()
+    settle_threads(at_once=True)
     for start in range(0, n, config.batch_size):
+        settle_threads()
         rows = slice(start, min(start + config.batch_size, n))
         if in_memory:
             batch = nd.take(images, order[rows])

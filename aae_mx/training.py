@@ -22,7 +22,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from aae_mx.backend import let_threads_sleep, mx, n_threads, release_threads
+from aae_mx.backend import mx
 from aae_mx.batches import epoch_batches, images_per_epoch, steps_per_epoch, training_labels
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
@@ -31,7 +31,6 @@ from aae_mx.networks import optimized_networks, parameters
 from aae_mx.optimizer import Adam
 from aae_mx.progress import Progress
 from aae_mx.run import METRICS, Position, Run, load_state, read_description
-from aae_mx.threads import Neighbours
 
 autograd, nd = mx.autograd, mx.nd
 
@@ -204,16 +203,12 @@ def train_epoch(model, optimizers, images, labels, epoch, watch, at=None, stop=(
     at = at or Position()
     sums = nd.array(at.sums, ctx=model.ctx)
     steps = steps_per_epoch(model.config, len(images))
-    neighbours = Neighbours(n_threads())
     # Only the last batch of an epoch is smaller.
     seen = at.step * model.config.batch_size
     batches = epoch_batches(model, images, labels, epoch)
     for step, batch in enumerate(itertools.islice(batches, at.step, None), start=at.step + 1):
         sums += len(batch.images) * train_step(model, optimizers, batch)
         seen += len(batch.images)
-        crowded = neighbours.look()
-        if crowded is not None:
-            (let_threads_sleep if crowded else release_threads)()
         if step % LOG_EVERY == 0 or step == steps or stop:
             # The only place in an epoch where the host waits for the device.
             means = dict(zip(METRICS, (sums.asnumpy() / seen).tolist()))

@@ -14,6 +14,7 @@ from aae_mx import export
 from aae_mx.config import ACTIVATIONS
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError
+from aae_mx.priors import ODD_DIMENSIONS
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -199,12 +200,14 @@ def test_priors_of_the_example(prior, with_labels):
     if prior == "gaussian" and with_labels:
         return
     labels = "all" if with_labels else "none"
-    model = aae_mx.model.AAE(small_config(prior=prior, code_dim=4, labels=labels), (2, 2), "abcde")
+    code_dim = 5 if prior in ODD_DIMENSIONS else 4
+    config = small_config(prior=prior, code_dim=code_dim, labels=labels)
+    model = aae_mx.model.AAE(config, (2, 2), "abcde")
     about = {
         "prior": prior,
         "prior_parameters": model.config.prior_parameters,
         "prior_pieces": 5,
-        "code_dim": 4,
+        "code_dim": code_dim,
     }
     labels = np.arange(50) % 5 if with_labels else None
     draw = runpy.run_path(str(ELSEWHERE))["draw_prior"]
