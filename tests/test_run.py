@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -476,9 +477,20 @@ def test_another_python_is_told_so():
     assert "Traceback" not in result.stderr
 
 
+def test_the_folder_above_a_clone_of_this_name_does_not_hide_the_package(tmp_path):
+    """There Python sees a folder aae_mx first, which is no package but holds it."""
+    (tmp_path / "aae_mx").symlink_to(Path(__file__).parent.parent)
+    code = "import aae_mx; print(aae_mx.__version__, aae_mx.Config().prior)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.stdout == f"{aae_mx.__version__} gaussian\n", result.stderr
+
+
 def test_missing_mxnet_is_told():
     code = """
 import sys
+from pathlib import Path
 sys.modules["mxnet"] = None
 from aae_mx.errors import InputError
 try:
