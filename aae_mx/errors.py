@@ -1,5 +1,7 @@
 """What can go wrong through a user's input; each message is one line that says what to do."""
 
+import unicodedata
+
 
 class AAEError(Exception):
     """The base of the others; catch it to catch them all."""
@@ -13,7 +15,9 @@ class ConfigError(AAEError, ValueError):
 
     def __init__(self, field, value, message):
         super().__init__(f"{field}={value!r}: {message}")
-        self.option_message = f"--{field.replace('_', '-')} {option_text(value)}: {message}"
+        # A flag has no value.
+        given = "" if value is True else f" {option_text(value)}"
+        self.option_message = f"{option_name(field)}{given}: {message}"
 
 
 class InputError(AAEError, ValueError):
@@ -31,6 +35,25 @@ class Interrupted(AAEError):
         self.signal = signal
 
 
+def option_name(field):
+    """The option of a field of Config: data_dir is --data-dir."""
+    return "--" + field.replace("_", "-")
+
+
 def option_text(value):
     """``value`` as it is written on the command line: (1000, 1000) is 1000,1000."""
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def printable(text):
+    """``text`` in one line that can be shown: line ends become \\n, no UTF-8 \\xe9."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character):
+    if "\udc80" <= character <= "\udcff":
+        # How Python stands for such a byte in a file's name.
+        return f"\\x{ord(character) - 0xDC00:x}"
+    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+        return character.encode("unicode_escape").decode()
+    return character

@@ -190,10 +190,10 @@ def test_openml_refused(monkeypatch, answer, message):
 
 def test_labelled_subset_is_balanced():
     labels = np.repeat(np.arange(4), [10, 20, 30, 40])
-    chosen = data.labelled_subset(labels, 38, 4, np.random.default_rng(0))
+    chosen = data.labelled_subset(labels, 38, "0123", np.random.default_rng(0))
     assert chosen.shape == (100,) and chosen.sum() == 38
     assert sorted(np.bincount(labels[chosen])) == [9, 9, 10, 10]
-    other = data.labelled_subset(labels, 38, 4, np.random.default_rng(1))
+    other = data.labelled_subset(labels, 38, "0123", np.random.default_rng(1))
     assert (chosen != other).any(), "the seed decides"
 
 
@@ -204,4 +204,4 @@ def test_labelled_subset_is_balanced():
 def test_labelled_subset_refused(n, message):
     labels = np.repeat(np.arange(4), [10, 20, 30, 40])
     with pytest.raises(ConfigError, match=message):
-        data.labelled_subset(labels, n, 4, np.random.default_rng(0))
+        data.labelled_subset(labels, n, "0123", np.random.default_rng(0))
