@@ -63,7 +63,7 @@ def main(run, out, split, images, data_dir, seed, overwrite):
         raise ConfigError("data_dir", data_dir, "it cannot be given beside --images")
     model = load(run)
     if split is None and (images or data_dir):
-        what = f"images of {images or data_dir}"
+        what = printable(f"images of {images or data_dir}")
         pictures, labels, files = load_others(model, images, data_dir)
     else:
         split = split or "test"
