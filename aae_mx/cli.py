@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from aae_mx.config import CONV, RECIPES, ROLL, Config
-from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name, printable
+from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name
+from aae_mx.text import printable
 
 
 class Command(click.Command):

@@ -16,8 +16,9 @@ from typing import Optional, Tuple
 import click
 import numpy as np
 
-from aae_mx.errors import ConfigError, InputError, printable
+from aae_mx.errors import ConfigError, InputError
 from aae_mx.folder import read_folder, read_pictures
+from aae_mx.text import printable
 
 MNIST_DIR = Path(__file__).parent / "mnist"
 IDX_FILES = (

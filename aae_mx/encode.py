@@ -14,7 +14,8 @@ from aae_mx.cli import (
     option_seed,
     writable_file,
 )
-from aae_mx.errors import ConfigError, printable
+from aae_mx.errors import ConfigError
+from aae_mx.text import printable
 
 # Of the originals, as floats; no more are written.
 MAX_BYTES = 2**30

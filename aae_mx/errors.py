@@ -1,7 +1,5 @@
 """What can go wrong through a user's input; each message is one line that says what to do."""
 
-import unicodedata
-
 
 class AAEError(Exception):
     """The base of the others; catch it to catch them all."""
@@ -43,17 +41,3 @@ def option_name(field):
 def option_text(value):
     """``value`` as it is written on the command line: (1000, 1000) is 1000,1000."""
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-
-
-def printable(text):
-    """``text`` in one line that can be shown: line ends become \\n, no UTF-8 \\xe9."""
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def _escaped(character):
-    if "\udc80" <= character <= "\udcff":
-        # How Python stands for such a byte in a file's name.
-        return f"\\x{ord(character) - 0xDC00:x}"
-    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-        return character.encode("unicode_escape").decode()
-    return character

@@ -21,9 +21,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from aae_mx.errors import InputError, printable
+from aae_mx.errors import InputError
 from aae_mx.files import lock, write_aside
-from aae_mx.walk import FORMATS, find_pictures, text
+from aae_mx.text import printable
+from aae_mx.walk import FORMATS, find_pictures, what_else
 
 # Of the images, one in so many is held out, but no more than MAX_HELD_OUT.
 HELD_OUT, MAX_HELD_OUT = 10, 10_000
@@ -117,7 +118,7 @@ def summary(folder, found, skipped):
         held_out = sum(i >= first for i in taken)
         trained_on, apart = (found.files[i].split("/")[0] for i in (0, first))
         split = f": {len(taken) - held_out:,} of {trained_on}; held out: {held_out:,} of {apart}"
-    what = text(left_out)
+    what = what_else(left_out)
     return f"{folder}: {len(taken):,} pictures taken{split}{what}" if split or what else ""
 
 

@@ -7,7 +7,8 @@ from collections import deque
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
-from aae_mx.errors import InputError, printable
+from aae_mx.errors import InputError
+from aae_mx.text import printable
 
 # Suffixes of pictures, and what Pillow calls their formats.
 FORMATS = {
@@ -59,7 +60,7 @@ def find_pictures(folder):
     files, left_out = _walk(folder)
     if not files:
         known = ", ".join(suffixes())
-        raise InputError(f"{folder}: there are no {known} files in it{text(left_out)}")
+        raise InputError(f"{folder}: there are no {known} files in it{what_else(left_out)}")
     parts = _split(files)
     if parts is None:
         files, names = _named(folder, files)
@@ -87,7 +88,7 @@ def find_pictures(folder):
     return Pictures(files, _printable(names), len(held_out[0]), left_out)
 
 
-def text(left_out):
+def what_else(left_out):
     """What was left out, and why, as the end of a line; nothing if nothing was."""
     shown = (
         f"{len(paths):,} {why} ({', '.join([*paths[:2], '...'][: len(paths)])})"
