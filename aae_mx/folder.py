@@ -116,8 +116,8 @@ def summary(folder, found, skipped):
     if found.held_out:
         first = len(found.files) - found.held_out
         held_out = sum(i >= first for i in taken)
-        trained_on, apart = (found.files[i].split("/")[0] for i in (0, first))
-        split = f": {len(taken) - held_out:,} of {trained_on}; held out: {held_out:,} of {apart}"
+        trained_on = f"{len(taken) - held_out:,} of {found.parts[0]}"
+        split = f": {trained_on}; held out: {held_out:,} of {found.parts[1]}"
     what = what_else(left_out)
     return f"{folder}: {len(taken):,} pictures taken{split}{what}" if split or what else ""
 

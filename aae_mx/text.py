@@ -4,7 +4,7 @@ import unicodedata
 
 
 def printable(text):
-    """``text`` in one line that can be shown: line ends become \\n, no UTF-8 \\xe9."""
+    """``text`` in one line that can be shown: a line's end becomes \\n, what is no UTF-8 \\xe9."""
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 

@@ -96,11 +96,11 @@ def _changes(run, out, snapshots, settings):
         if source(name) == click.core.ParameterSource.DEFAULT or value == getattr(there, name):
             continue
         if name not in CHANGEABLE:
-            was = getattr(there, name)
+            was = "without" if value is True else f"with {getattr(there, name)}"
             raise ConfigError(
                 name,
                 value,
-                f"{run} was trained with {was}, and only --epochs, --ctx and the place of its data "
+                f"{run} was trained {was}, and only --epochs, --ctx and the place of its data "
                 "(--images or --data-dir) can change",
             )
         changes[name] = value

@@ -273,6 +273,7 @@ def resume(path, quiet=False, checkpoint_every=1, keep=2, **changes):
     done, InputError if the data are not those of the run or a file is damaged.
     """
     description = read_description(path)
+    changes = {name: value for name, value in changes.items() if value is not None}
     # Refuses a place that the run cannot have.
     description["config"].moved(changes.get("images"), changes.get("data_dir"))
     with Run.reopen(path, keep) as run:

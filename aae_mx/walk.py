@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from aae_mx.errors import InputError
 from aae_mx.text import printable
@@ -37,15 +37,17 @@ BESIDE = "beside the split"
 class Pictures(NamedTuple):
     """The pictures of a folder.
 
-    ``files``: their paths in it; if a sub-folder such as test/ sets some apart to be held out,
-    these are the last ``held_out``. ``names``: the class of each, a printable text; None in a flat
-    folder. ``left_out``: {why: paths of files, folders and links}.
+    ``files``: their paths in it; if sub-folders such as train/ and test/ split it, the last
+    ``held_out`` are those of the second, and ``parts`` the paths of the two. ``names``: the class of
+    each, a printable text; None in a flat folder. ``left_out``: {why: paths of files, folders and
+    links}.
     """
 
     files: List[str]
     names: Optional[List[str]]
-    held_out: int
     left_out: Dict[str, List[str]]
+    held_out: int = 0
+    parts: Tuple[str, ...] = ()
 
 
 def find_pictures(folder):
@@ -62,30 +64,30 @@ def find_pictures(folder):
         known = ", ".join(suffixes())
         raise InputError(f"{folder}: there are no {known} files in it{what_else(left_out)}")
     parts = _split(files)
-    if parts is None:
+    if not parts:
         files, names = _named(folder, files)
-        return Pictures(files, _printable(names), 0, left_out)
-    beside = [file for file in files if file.split("/")[0] not in parts]
+        return Pictures(files, _printable(names), left_out)
+    depth = parts[0].count("/") + 1
+    first, second = ([file for file in files if file.startswith(f"{part}/")] for part in parts)
+    beside = set(files) - {*first, *second}
     if beside:
         left_out[BESIDE] = sorted(beside)
-    trained_on, held_out = (
-        _named(folder, [file for file in files if file.split("/")[0] == part], 1) for part in parts
-    )
-    names = [set(names or ()) for _, names in (trained_on, held_out)]
-    if max(map(len, names)) < 2:
+    first, names = _named(folder, first, depth)
+    second, other_names = _named(folder, second, depth)
+    classes, other_classes = set(names or ()), set(other_names or ())
+    if max(len(classes), len(other_classes)) < 2:
         # One class says nothing.
         names = None
-    elif names[0] >= names[1] != set():
-        names = trained_on[1] + held_out[1]
+    elif other_classes and other_classes <= classes:
+        names += other_names
     else:
-        first, second = parts
-        only = printable(min(names[1] - names[0], default="no classes"))
+        only = min(other_classes - classes, default="no classes")
+        train, test = (os.path.basename(part) for part in parts)
         raise InputError(
-            f"{folder}: the classes of {second} are not those of {first} ({second} has {only}); "
-            f"make them the same, or give {folder / first} alone, of which a part is held out"
+            f"{folder}: the classes of {test} are not those of {train} ({test} has {only}); make "
+            f"them the same, or give {folder / parts[0]} alone, of which a part is held out"
         )
-    files = trained_on[0] + held_out[0]
-    return Pictures(files, _printable(names), len(held_out[0]), left_out)
+    return Pictures(first + second, _printable(names), left_out, len(second), parts)
 
 
 def what_else(left_out):
@@ -181,23 +183,17 @@ def _entries(folder, place):
         ) from error
 
 
-def _named(folder, files, depth=0):
+def _named(folder, files, start=0):
     """``files`` in order, and the class of each; None for those of a flat folder.
 
-    ``depth``: how many folders above them are no classes.
+    ``start``: how many folders above them are no classes.
     """
-    start = depth
-    while True:
-        flat = [file for file in files if file.count("/") == depth]
-        below = {file.split("/")[depth] for file in files if file.count("/") > depth}
-        if flat and below and depth == start:
-            raise InputError(
-                f"{folder.joinpath(*files[0].split('/')[:depth])}: it holds images and sub-folders "
-                "with images; expected either images, or one sub-folder per class"
-            )
-        if flat or len(below) > 1:
-            break
-        depth += 1
+    depth, flat, below = _step_in(files, start)
+    if flat and below and depth == start:
+        raise InputError(
+            f"{folder.joinpath(*files[0].split('/')[:start])}: it holds images and sub-folders "
+            "with images; expected either images, or one sub-folder per class"
+        )
     if flat and depth == start:
         return sorted(files), None
     # Where the one sub-folder holds pictures itself, all is of its one class.
@@ -206,13 +202,24 @@ def _named(folder, files, depth=0):
     return files, [file.split("/")[at] for file in files]
 
 
+def _step_in(files, depth=0):
+    """How deep files lie in single folders, those that lie just there, and the folders there."""
+    while True:
+        flat = [file for file in files if file.count("/") == depth]
+        below = {file.split("/")[depth] for file in files if file.count("/") > depth}
+        if flat or len(below) > 1:
+            return depth, flat, below
+        depth += 1
+
+
 def _split(files):
-    """The names of the two sub-folders that split the files, or None."""
-    there = {file.split("/")[0].lower(): file.split("/")[0] for file in files if "/" in file}
-    if len(there) < 2 or not all("/" in file for file in files):
-        return None
+    """The paths of the two sub-folders that split the files; none if they are not there."""
+    depth, flat, below = _step_in(files)
+    there = {} if flat else {name.lower(): name for name in sorted(below)}
     parts = [next((there[name] for name in names if name in there), None) for names in SPLIT]
-    return None if None in parts else parts
+    if None in parts:
+        return ()
+    return tuple("/".join([*files[0].split("/")[:depth], part]) for part in parts)
 
 
 def _printable(names):

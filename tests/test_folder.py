@@ -340,7 +340,9 @@ def test_a_wrapping_folder_is_stepped_into(tmp_path):
     assert data.classes == () and len(files(data)) == 8, "one class says nothing"
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("Training", "val")])
+@pytest.mark.parametrize(
+    "names", [("train", "test"), ("Training", "val"), ("wrapping/pets/train", "wrapping/pets/test")]
+)
 def test_split(tmp_path, capsys, names):
     for part, n in zip(names, (6, 4)):
         for value in (10, 200):

@@ -115,7 +115,7 @@ def test_changed_data_are_refused(moved, call, command, options):
 
 
 def test_the_new_place_is_kept_on_resume(moved):
-    model = aae_mx.resume("run", images="now", epochs=2, quiet=True)
+    model = aae_mx.resume("run", images="now", data_dir=None, epochs=2, quiet=True)
     assert model.config.images == str(moved / "now")
     assert read_description("run")["config"].images == str(moved / "now")
     assert len(load_data(load("run")).train_images) == 36
@@ -164,7 +164,7 @@ def test_moved_idx_files(call, refused, idx_directory, tmp_path, monkeypatch):
     assert f"no longer in {before}; name the place where they are by --data-dir DIR" in message
     options = ["--split", "test", "--data-dir", "now"]
     assert call(encode.main, run, "--out", "a.csv", *options)[0] == 0
-    options = ["--epochs", 2, "--no-figures", "--data-dir", "now"]
+    options = ["--epochs", 2, "--no-figures", "--data-dir", "now", "--transpose"]
     assert call(train.main, "--resume", run, *options)[0] == 0
     assert len(load_data(load(run)).train_images) == 40
     write_idx(now / "t10k-labels-idx1-ubyte", np.zeros(20))
