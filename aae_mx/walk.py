@@ -38,9 +38,9 @@ class Pictures(NamedTuple):
     """The pictures of a folder.
 
     ``files``: their paths in it; if sub-folders such as train/ and test/ split it, the last
-    ``held_out`` are those of the second, and ``parts`` the paths of the two. ``names``: the class of
-    each, a printable text; None in a flat folder. ``left_out``: {why: paths of files, folders and
-    links}.
+    ``held_out`` are those of the second, and ``parts`` the paths of the two. ``names``: the class
+    of each, a printable text; None in a flat folder. ``left_out``: {why: paths of files, folders
+    and links}.
     """
 
     files: List[str]
