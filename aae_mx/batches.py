@@ -36,7 +36,7 @@ def training_labels(config, dataset):
     if config.formulation == "supervised":
         return labels
     rng = np.random.default_rng([config.seed, SUBSET_STREAM])
-    return np.where(labelled_subset(labels, config.labels, n_labels, rng), labels, n_labels)
+    return np.where(labelled_subset(labels, config.labels, dataset.classes, rng), labels, n_labels)
 
 
 def draw_prior(config, labels, n, n_labels, rng):

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from aae_mx.config import CONV, RECIPES, ROLL, Config
-from aae_mx.errors import AAEError, ConfigError, Interrupted
+from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name
+from aae_mx.text import printable
 
 
 class Command(click.Command):
@@ -55,7 +56,7 @@ def _in_one_line(main, args, kwargs):
 
 
 def _fail(message, status):
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {printable(message)}", err=True)
     sys.exit(status)
 
 
@@ -74,7 +75,7 @@ def config_options(function):
 
 def _config_option(field):
     # Limits stay with Config, so that a bad value gets the same answer from everywhere.
-    option = "--" + field.name.replace("_", "-")
+    option = option_name(field.name)
     choices = field.metadata.get("choices")
     extra = {}
     if "Tuple" in field.type:
@@ -83,7 +84,10 @@ def _config_option(field):
         kind, default = int, field.default
         extra = {"metavar": "|".join(map(str, choices))}
     elif choices:
-        kind, default = click.Choice(choices), field.default
+        kind, default = Choice(choices, field.metadata.get("also", {})), field.default
+    elif field.type == "bool":
+        kind, default = bool, field.default
+        extra = {"is_flag": True}
     elif field.name == "labels":
         kind, default = Labels(), field.default
         extra = {"is_flag": False, "flag_value": "all", "metavar": "[N]"}
@@ -112,7 +116,7 @@ def _config_option(field):
         type=kind,
         default=default,
         help=text,
-        show_default=default is not None,
+        show_default=default is not None and default is not False,
         **extra,
     )
 
@@ -143,6 +147,17 @@ class Numbers(click.ParamType):
             self.fail(f"{value!r}: expected whole numbers with commas between, as 1000,1000")
 
 
+class Choice(click.Choice):
+    """One of some texts, for which there may be other spellings, as {spelling: text}."""
+
+    def __init__(self, choices, also):
+        super().__init__(choices)
+        self.also = also
+
+    def convert(self, value, param, ctx):
+        return super().convert(self.also.get(value, value), param, ctx)
+
+
 class Labels(click.ParamType):
     """``all``, ``none`` or a number of labelled images."""
 
@@ -155,6 +170,21 @@ class Labels(click.ParamType):
 def option_run():
     """The argument RUN: the directory of a finished run."""
     return click.argument("run", type=click.Path(path_type=Path))
+
+
+def option_place(what="Where the run's {} are now, if they have been moved.", **images):
+    """The options --images and --data-dir of commands that read a run's data, or others.
+
+    ``images``: what the first has that is not as of the second.
+    """
+
+    def decorate(function):
+        data_dir = {"metavar": "DIR", "help": what.format("IDX files")}
+        images_too = {"metavar": "DIR", "help": what.format("pictures"), **images}
+        function = click.option("--data-dir", **data_dir)(function)
+        return click.option("--images", **images_too)(function)
+
+    return decorate
 
 
 def option_seed(what):

@@ -12,13 +12,17 @@ import re
 from typing import Optional, Tuple, Union
 
 from aae_mx import priors
-from aae_mx.errors import ConfigError
+from aae_mx.errors import ConfigError, option_name
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "softrelu", "softsign")
 
 
 def _setting(default, help, **limits):
-    """A field of Config. ``limits``: choices, at_least, above, below, prior (the one it is for)."""
+    """A field of Config.
+
+    ``limits``: choices, also ({another spelling: choice}), at_least, above, below, prior (the one
+    it is for).
+    """
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
 
@@ -47,10 +51,14 @@ class Config:
     data_dir: Optional[str] = _setting(
         None, "Read the four IDX files, gzipped or not, from this directory instead."
     )
+    transpose: bool = _setting(
+        False, "For --data-dir: exchange rows and columns of the images, as EMNIST's need it."
+    )
     images: Optional[str] = _setting(
         None,
-        "Read the PNG and JPEG files in this folder instead: flat, or one sub-folder per class, "
-        "which then gives the labels.",
+        "Read the pictures (PNG, JPEG, WebP, BMP, GIF, TIFF) in this folder instead: flat, or one "
+        "sub-folder per class, which then gives the labels. If it has train/ and test/ (or val/), "
+        "the second is held out.",
     )
     image_size: Optional[int] = _setting(
         None,
@@ -61,6 +69,7 @@ class Config:
         None,
         "For --images: read them in grey or in colour. [default: colour]",
         choices=("grey", "colour"),
+        also={"gray": "grey", "color": "colour"},
     )
     limit: Optional[int] = _setting(
         None,
@@ -251,6 +260,8 @@ class Config:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 value = tuple(value)
+            elif isinstance(value, str):
+                value = field.metadata.get("also", {}).get(value, value)
             elif hasattr(value, "item"):
                 value = value.item()
             elif isinstance(value, int) and not isinstance(value, bool) and "float" in field.type:
@@ -294,6 +305,10 @@ class Config:
                 raise ConfigError(
                     name, getattr(self, name), "it is for a folder of images; give one by --images"
                 )
+        if self.transpose and self.data_dir is None:
+            raise ConfigError(
+                "transpose", True, "it is for IDX files; name their directory by --data-dir"
+            )
         if self.images is not None and (self.data_dir is not None or self.dataset != "mnist"):
             raise ConfigError(
                 "images", self.images, "it cannot be given beside --data-dir or --dataset"
@@ -335,6 +350,26 @@ class Config:
         if self.arch != _DATA[self.images is not None]["arch"]:
             parts.append(self.arch)
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(parts))
+
+    @property
+    def place(self):
+        """The directory of the data, or None for those that are found by a name."""
+        return self.data_dir if self.images is None else self.images
+
+    def moved(self, images=None, data_dir=None):
+        """The same with the data at another place, if one is given.
+
+        Raises ConfigError for a place of another kind than it has.
+        """
+        given = {"images": images, "data_dir": data_dir}
+        given = {name: place for name, place in given.items() if place is not None}
+        for name, place in given.items():
+            if getattr(self, name) is None:
+                own = "images" if self.images is not None else "data_dir"
+                instead = f"; name a new place by {option_name(own)}" if self.place else ""
+                where = self.place or f"the dataset {self.dataset}"
+                raise ConfigError(name, place, f"the run was trained on {where}{instead}")
+        return dataclasses.replace(self, **given)
 
     @property
     def prior_parameters(self):
@@ -486,9 +521,9 @@ def _check(field, value):
     if several and not (isinstance(value, tuple) and value):
         raise ConfigError(field.name, value, "expected numbers with commas between, as 1000,1000")
     for item in value if several else (value,):
-        kind = next(kind for kind in (float, int, str) if kind.__name__ in field.type)
+        kind = next(kind for kind in _KINDS if kind.__name__ in field.type)
         if not _is(kind, item):
-            name = {float: "a finite number", int: "a whole number", str: "a text"}[kind]
+            name = _KINDS[kind]
             raise ConfigError(field.name, value, f"expected {name}")
         choices = ", ".join(map(str, limits.get("choices", ())))
         if choices and item not in limits["choices"]:
@@ -503,7 +538,16 @@ def _check(field, value):
         raise ConfigError("ctx", value, "expected cpu, gpu or gpu(N)")
 
 
+# What a value can be, and what it is called.
+_KINDS = {
+    bool: "True or False",
+    float: "a finite number",
+    int: "a whole number",
+    str: "a text",
+}
+
+
 def _is(kind, value):
-    if isinstance(value, bool) or not isinstance(value, kind):
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
         return False
     return kind is not float or math.isfinite(value)

@@ -6,16 +6,19 @@ import gzip
 import hashlib
 import math
 import mmap
+import re
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Tuple
+from typing import Optional, Tuple
 
+import click
 import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
-from aae_mx.folder import read_folder
+from aae_mx.folder import read_folder, read_pictures
+from aae_mx.text import printable
 
 MNIST_DIR = Path(__file__).parent / "mnist"
 IDX_FILES = (
@@ -23,6 +26,11 @@ IDX_FILES = (
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
+)
+# As other data sets call them, emnist-letters-test-images-idx3-ubyte: what stands before, which
+# part it is, and of what.
+IDX_NAME = re.compile(
+    r"(|.+[-_.])(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ubyte", re.IGNORECASE
 )
 # An IDX header may announce anything; more than this is taken for a broken file.
 MAX_IDX_BYTES = 2**32
@@ -34,7 +42,8 @@ class Dataset:
 
     Images are (N, height, width), or (N, height, width, 3) in colour; those of a folder are
     memory-mapped. Labels are int64 of shape (N,), positions in ``classes``, which holds the
-    classes' names; it is empty for images without labels, and the labels are then 0.
+    classes' names; it is empty for images without labels, and the labels are then 0. Of a folder,
+    ``train_files`` and ``test_files`` are the images' paths in it, of shape (N,).
     """
 
     train_images: np.ndarray
@@ -42,6 +51,8 @@ class Dataset:
     test_images: np.ndarray
     test_labels: np.ndarray
     classes: Tuple[str, ...]
+    train_files: Optional[np.ndarray] = None
+    test_files: Optional[np.ndarray] = None
 
     @property
     def image_shape(self):
@@ -57,6 +68,21 @@ class Dataset:
                 digest.update(np.ascontiguousarray(part))
                 release_pages(array)
         return digest.hexdigest()
+
+    def with_classes(self, classes):
+        """The same images with labels that are positions in ``classes``, the names of a run's.
+
+        They may be more than occur, in another order, or none. As it is if there are others.
+        """
+        if not self.classes or (classes and not set(self.classes) <= set(classes)):
+            return self
+        position = np.array([classes.index(name) if classes else 0 for name in self.classes])
+        return replace(
+            self,
+            train_labels=position[self.train_labels],
+            test_labels=position[self.test_labels],
+            classes=tuple(classes),
+        )
 
     def split(self, name):
         """The images and labels called ``train`` or ``test``."""
@@ -92,39 +118,96 @@ def load_dataset(config, quiet=False):
     """The Dataset that a Config names.
 
     A folder of images is decoded at its first use, which is shown on stderr unless ``quiet``.
-    Raises InputError for files that are missing or broken and for a set that cannot be fetched,
-    and ConfigError if the config asks for more labelled images than there are.
+    Raises InputError for files that are missing or broken and for a set that cannot be fetched.
     """
-    if config.data_dir is not None:
-        data = read_idx_directory(config.data_dir)
-    elif config.images is not None:
-        images, labels, n, classes = read_folder(
-            config.images, config.image_size, config.channels, quiet
-        )
-        data = Dataset(images[:-n], labels[:-n], images[-n:], labels[-n:], classes)
+    if config.images is not None:
+        data = _read_image_folder(config, quiet)
+    elif config.data_dir is not None:
+        data = read_idx_directory(config.data_dir, config.transpose, quiet)
     elif config.dataset == "mnist":
         data = read_idx_directory(MNIST_DIR)
     else:
         data = fetch_openml_images(config.dataset)
     if config.limit is not None:
-        data = Dataset(
-            data.train_images[: config.limit],
-            data.train_labels[: config.limit],
-            data.test_images[: config.limit],
-            data.test_labels[: config.limit],
-            data.classes,
-        )
+        fields = ("images", "labels", "files")
+        for name in [f"{part}_{field}" for part in ("train", "test") for field in fields]:
+            if getattr(data, name) is not None:
+                data = replace(data, **{name: getattr(data, name)[: config.limit]})
     return data
 
 
-def read_idx_directory(directory):
-    """The Dataset of a directory that holds MNIST's four files, gzipped or not."""
+def load_others(model, images=None, data_dir=None):
+    """(images, labels, files): images that a trained model was not trained on, to encode them.
+
+    All of the folder ``images``, in the shape of the model's, or of the IDX files in ``data_dir``.
+    ``labels``: int64 of shape (N,), positions in the model's classes; None if it has none, or the
+    images have others. ``files``: (N,), their paths in the folder, else None. Raises InputError for
+    what cannot be read and for another size.
+    """
+    if images is not None:
+        if model.image_shape[0] != model.image_shape[1]:
+            raise InputError(
+                f"{images}: pictures are cut to squares, but the run's images are "
+                f"{_size(model.image_shape)}"
+            )
+        pixels, names, files = read_pictures(images, model.image_shape)
+        if names is None or not set(names) <= set(model.classes):
+            return pixels, None, files
+        return pixels, np.array([model.classes.index(name) for name in names]), files
+    data = read_idx_directory(data_dir, model.config.transpose)
+    if data.image_shape != model.image_shape:
+        raise InputError(
+            f"{data_dir}: its images are {_size(data.image_shape)}, those of the run "
+            f"{_size(model.image_shape)}"
+        )
+    data = data.with_classes(model.classes)
+    labels = np.concatenate([data.train_labels, data.test_labels])
+    pixels = np.concatenate([data.train_images, data.test_images])
+    return pixels, labels if model.classes and data.classes == model.classes else None, None
+
+
+def _read_image_folder(config, quiet):
+    images, names, n, files = read_folder(config.images, config.image_size, config.channels, quiet)
+    labels, classes = np.zeros(len(images), np.int64), ()
+    if names is not None and len(set(names)) > 1:
+        labels, classes = numbered(names)
+    return Dataset(
+        images[:-n], labels[:-n], images[-n:], labels[-n:], classes, files[:-n], files[-n:]
+    )
+
+
+def numbered(names):
+    """Labels, int64, and the classes that they are positions in, of class names of shape (N,).
+
+    The classes are those that occur, in natural order: 2 stands before 10.
+    """
+    classes, labels = np.unique(names, return_inverse=True)
+    shown = [str(name) for name in classes]
+    order = sorted(range(len(shown)), key=lambda i: (_natural(shown[i]), shown[i]))
+    return np.argsort(order)[labels.reshape(-1)], tuple(shown[i] for i in order)
+
+
+def _natural(name):
+    """The texts and numbers of ``name`` in turn; it starts with a text, which may be empty."""
+    parts = re.split(r"(^-?[0-9]+|[0-9]+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def read_idx_directory(directory, transpose=False, quiet=True):
+    """The Dataset of a directory that holds MNIST's four files, or its likes, gzipped or not.
+
+    ``transpose``: rows become columns, as EMNIST's images need it; unless ``quiet``, a line on
+    stderr says so of files that are called so.
+    """
     directory = Path(directory)
     if not directory.is_dir():
-        raise InputError(f"{directory}: there is no such directory of IDX files")
-    paths = [_find_idx(directory, name) for name in IDX_FILES]
+        what = "there is no such directory of IDX files"
+        if directory.exists():
+            what = "it is a file; expected the directory (an archive unpacked) of four IDX files"
+        raise InputError(f"{directory}: {what}")
+    paths = _find_idx(directory)
     train_images, train_labels, test_images, test_labels = (
-        read_idx(path, 3 if "images" in path.name else 1) for path in paths
+        read_idx(path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1))
     )
     for images, labels, (images_path, labels_path) in (
         (train_images, train_labels, paths[:2]),
@@ -139,28 +222,70 @@ def read_idx_directory(directory):
             raise InputError(f"{images_path}: it holds no pixels")
     if train_images.shape[1:] != test_images.shape[1:]:
         raise InputError(
-            f"{paths[2]}: its images are {_size(test_images)} pixels, those of {paths[0].name} "
-            f"are {_size(train_images)}"
+            f"{paths[2]}: its images are {_size(test_images.shape[1:])}, those of {paths[0].name} "
+            f"are {_size(train_images.shape[1:])}"
         )
-    n_labels = int(max(train_labels.max(), test_labels.max())) + 1
-    return Dataset(
-        train_images,
-        train_labels.astype(np.int64),
-        test_images,
-        test_labels.astype(np.int64),
-        tuple(str(label) for label in range(n_labels)),
+    if transpose:
+        train_images, test_images = (
+            np.ascontiguousarray(images.transpose(0, 2, 1))
+            for images in (train_images, test_images)
+        )
+    elif not quiet and "emnist" in paths[0].name.lower():
+        click.echo(
+            f"{paths[0]}: EMNIST's images are stored with rows and columns exchanged; to see them "
+            "upright, add --transpose",
+            err=True,
+        )
+    labels, classes = numbered(np.concatenate([train_labels, test_labels]))
+    n = len(train_labels)
+    return Dataset(train_images, labels[:n], test_images, labels[n:], classes)
+
+
+def _size(shape):
+    return "{} × {} pixels".format(*shape) + " in colour" * (len(shape) == 3)
+
+
+def _find_idx(directory):
+    """The paths of the four IDX files: those of MNIST's names, or the one set of such names."""
+    try:
+        # Of a file and the same one gzipped, the second is taken: it comes later.
+        there = sorted(path for path in directory.iterdir() if path.is_file())
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be read ({error.strerror})") from error
+    plain = {_ungzipped(path): path for path in there}
+    missing = [name for name in IDX_FILES if name not in plain]
+    if not missing:
+        return [plain[name] for name in IDX_FILES]
+    sets = {}
+    for name, path in plain.items():
+        found = IDX_NAME.fullmatch(name)
+        if found:
+            before, part, kind = map(str.lower, found.groups())
+            role = ("train" if part == "train" else "t10k", kind)
+            sets.setdefault(before, {}).setdefault(role, []).append(path)
+    roles = [(part, kind) for part in ("train", "t10k") for kind in ("images", "labels")]
+    whole = [[x[role][0] for role in roles] for x in sets.values() if _one_each(x, roles)]
+    if len(whole) == 1:
+        return whole[0]
+    like = [path.name for path in there if re.search("idx|ubyte", path.name, re.I)]
+    shown = printable(", ".join(like[:12] + ["..."] * (len(like) > 12))) or "none"
+    if len(whole) > 1:
+        raise InputError(
+            f"{directory}: it holds {len(whole)} sets of IDX files; put the four of one into a "
+            f"directory of their own ({shown})"
+        )
+    raise InputError(
+        f"{directory}: neither {missing[0]}.gz nor {missing[0]} is there, nor one set of four such "
+        f"files as emnist-letters-test-images-idx3-ubyte; files there that look like IDX: {shown}"
     )
 
 
-def _size(images):
-    return "{} × {}".format(*images.shape[1:])
+def _one_each(found, roles):
+    return all(len(found.get(role, ())) == 1 for role in roles)
 
 
-def _find_idx(directory, name):
-    for path in (directory / (name + ".gz"), directory / name):
-        if path.is_file():
-            return path
-    raise InputError(f"{directory}: neither {name}.gz nor {name} is there")
+def _ungzipped(path):
+    return path.name[:-3] if path.suffix.lower() == ".gz" else path.name
 
 
 def read_idx(path, dimensions):
@@ -172,7 +297,7 @@ def read_idx(path, dimensions):
     """
     path = Path(path)
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
+        opener = gzip.open if path.suffix.lower() == ".gz" else open
         with opener(path, "rb") as file:
             header = file.read(4 + 4 * dimensions)
             magic = bytes([0, 0, 8, dimensions])
@@ -245,31 +370,28 @@ def fetch_openml_images(name):
     if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() <= 0:
         raise InputError(f"dataset {name!r}: its values are not pixels (0 or more, not all 0)")
     images = np.rint(pixels * (255 / pixels.max())).astype(np.uint8).reshape(-1, side, side)
-    targets = np.asarray(targets).astype(str)
-    classes = set(targets.tolist())
-    classes = sorted(classes, key=int if all(map(str.isdigit, classes)) else None)
-    position = {name: label for label, name in enumerate(classes)}
-    labels = np.array([position[target] for target in targets], np.int64)
+    labels, classes = numbered(np.asarray(targets).astype(str))
     order = np.arange(len(images))
     n_test = 10_000
     if len(images) != 70_000:
         np.random.default_rng(0).shuffle(order)
         n_test = max(1, len(images) // 7)
     train, test = order[:-n_test], order[-n_test:]
-    return Dataset(images[train], labels[train], images[test], labels[test], tuple(classes))
+    return Dataset(images[train], labels[train], images[test], labels[test], classes)
 
 
 def _first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def labelled_subset(labels, n, n_classes, rng):
+def labelled_subset(labels, n, classes, rng):
     """Choose ``n`` images to keep their labels, as many of each class.
 
-    ``labels`` are the training labels, integers of shape (N,). Returns a boolean array of
-    shape (N,). Where n is no multiple of the number of classes, classes drawn at random have
-    one more. Raises ConfigError if a class would get none, or has too few.
+    ``labels`` are the training labels, integers of shape (N,), positions in ``classes``, the names.
+    Returns a boolean array of shape (N,). Where n is no multiple of the number of classes, classes
+    drawn at random have one more. Raises ConfigError if a class would get none, or has too few.
     """
+    n_classes = len(classes)
     if n > len(labels):
         raise ConfigError("labels", n, f"there are only {len(labels)} training images")
     if n < n_classes:
@@ -285,7 +407,7 @@ def labelled_subset(labels, n, n_classes, rng):
             raise ConfigError(
                 "labels",
                 n,
-                f"as many of each class are needed, but class {label} has only "
+                f"as many of each class are needed, but class {classes[label]} has only "
                 f"{len(members)} training images",
             )
         chosen[rng.choice(members, wanted[label], replace=False)] = True

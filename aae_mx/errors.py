@@ -13,7 +13,9 @@ class ConfigError(AAEError, ValueError):
 
     def __init__(self, field, value, message):
         super().__init__(f"{field}={value!r}: {message}")
-        self.option_message = f"--{field.replace('_', '-')} {option_text(value)}: {message}"
+        # A flag has no value.
+        given = "" if value is True else f" {option_text(value)}"
+        self.option_message = f"{option_name(field)}{given}: {message}"
 
 
 class InputError(AAEError, ValueError):
@@ -29,6 +31,11 @@ class Interrupted(AAEError):
     def __init__(self, signal, message):
         super().__init__(message)
         self.signal = signal
+
+
+def option_name(field):
+    """The option of a field of Config: data_dir is --data-dir."""
+    return "--" + field.replace("_", "-")
 
 
 def option_text(value):

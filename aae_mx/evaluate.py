@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from aae_mx import metrics
-from aae_mx.cli import command, option_overwrite, option_seed, writable_file
+from aae_mx.cli import command, option_overwrite, option_place, option_seed, writable_file
 from aae_mx.errors import InputError
 
 # Prior samples of which a code's nearest is looked for, as in the baseline.
@@ -32,6 +32,16 @@ METRICS = {
 }
 
 
+class NumberOrFolder(click.ParamType):
+    """A whole number of images, at least 2, or the name of a folder that is none."""
+
+    name = "images"
+
+    def convert(self, value, param, ctx):
+        number = value.lstrip("-").isdigit()
+        return click.IntRange(min=2).convert(value, param, ctx) if number else value
+
+
 @command(
     name="evaluate",
     epilog="Example: python -m aae_mx.evaluate runs/swiss_roll_supervised --json results.json",
@@ -39,12 +49,16 @@ METRICS = {
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN...")
 @click.option("--compare", is_flag=True, help="Show several runs side by side.")
 @click.option("--json", "out", metavar="FILE.json", help="Write the numbers there; - prints them.")
-@click.option(
-    "--images", "n", type=click.IntRange(min=2), help="Only the first so many. [default: all]"
+@option_place(
+    type=NumberOrFolder(),
+    multiple=True,
+    metavar="N|DIR",
+    help="Only the first so many held-out images [default: all]; or where the run's pictures are "
+    "now, if they have been moved. Can be given twice, for both.",
 )
 @option_seed("Decides prior samples and projections.")
 @option_overwrite()
-def main(runs, compare, out, n, seed, overwrite):
+def main(runs, compare, out, images, data_dir, seed, overwrite):
     """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
 
     The column "ideal" has what a perfect model would reach: the prior against itself, and for
@@ -54,8 +68,10 @@ def main(runs, compare, out, n, seed, overwrite):
         out = writable_file(out, [".json"], overwrite, "json")
 
     from aae_mx.files import write_aside
-    from aae_mx.run import finished_epochs, load
+    from aae_mx.run import finished_epochs, load, load_data
 
+    n = next((given for given in reversed(images) if isinstance(given, int)), None)
+    folder = next((given for given in reversed(images) if isinstance(given, str)), None)
     results = []
     for run in runs:
         model = load(run)
@@ -64,7 +80,7 @@ def main(runs, compare, out, n, seed, overwrite):
             "config": model.config.to_dict(),
             "epoch": finished_epochs(run),
             "seed": seed,
-            **evaluate(model, n, seed),
+            **evaluate(model, n, seed, load_data(model, folder, data_dir)),
         }
         results.append(result)
         if out != "-" and not compare:
@@ -87,9 +103,9 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
     that the run was trained on, ``judge`` a ``metrics.Judge`` of its training images, both made
     anew by default. Raises InputError for fewer than two held-out images.
     """
-    from aae_mx.data import load_dataset
+    from aae_mx.run import load_data
 
-    dataset = dataset or load_dataset(model.config)
+    dataset = dataset or load_data(model)
     images, labels = dataset.test_images[:n], dataset.test_labels[:n]
     n = len(images)
     if n < 2:

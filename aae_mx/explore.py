@@ -16,7 +16,14 @@ import click
 import numpy as np
 
 from aae_mx import plotting
-from aae_mx.cli import command, option_overwrite, option_run, option_seed, writable_file
+from aae_mx.cli import (
+    command,
+    option_overwrite,
+    option_place,
+    option_run,
+    option_seed,
+    writable_file,
+)
 from aae_mx.errors import ConfigError
 
 TEMPLATE = Path(__file__).parent / "explore.html"
@@ -42,9 +49,10 @@ GRID, MAX_SHEET = 41, 4096
     help="Embed N x N decoded images instead of the decoder's weights: the page then blends them. "
     "[default: for decoders that are no plain multi-layer perceptrons, or too large]",
 )
+@option_place()
 @option_seed("Decides the prior samples.")
 @option_overwrite()
-def main(run, out, grid, seed, overwrite):
+def main(run, out, grid, images, data_dir, seed, overwrite):
     """Write one HTML file in which the plane of codes can be explored, without a network.
 
     It shows the codes of the held-out images by label before the prior, and decodes the code
@@ -54,14 +62,13 @@ def main(run, out, grid, seed, overwrite):
     if out is not None:
         out = writable_file(out, [".html"], overwrite)
 
-    from aae_mx.data import load_dataset
     from aae_mx.files import write_aside
-    from aae_mx.run import load
+    from aae_mx.run import load, load_data
 
     model = load(run)
     if out is None:
         out = writable_file(run / "explore.html", [".html"], overwrite)
-    data = page_data(model, load_dataset(model.config), grid, seed)
+    data = page_data(model, load_data(model, images, data_dir), grid, seed)
     content = page(data).encode()
     write_aside(out, lambda file: file.write(content))
     click.echo(f"{out}: {len(content) / 1e6:.1f} MB. {data['how']}")

@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from aae_mx import __version__
-from aae_mx.cli import command, option_overwrite, option_run
+from aae_mx.cli import command, option_overwrite, option_place, option_run
 from aae_mx.errors import AAEError, ConfigError, InputError
 
 METADATA = "model.json"
@@ -39,8 +39,9 @@ OPERATOR_SET, IR_VERSION = 13, 7
 @command(name="export", epilog="Example: python -m aae_mx.export runs/swiss_roll_supervised")
 @option_run()
 @click.option("--out", metavar="DIR", help="Where to write the files. [default: RUN/export]")
+@option_place()
 @option_overwrite()
-def main(run, out, overwrite):
+def main(run, out, images, data_dir, overwrite):
     """Write encoder and decoder for use without this package: as ONNX, and in Gluon's format.
 
     encoder.onnx takes images (N, pixels), floats in 0-1, to codes (N, code_dim); decoder.onnx
@@ -53,19 +54,18 @@ def main(run, out, overwrite):
     """
     onnx, _ = _extra()
 
-    from aae_mx.data import load_dataset
     from aae_mx.files import inside
-    from aae_mx.run import load
+    from aae_mx.run import load, load_data
 
     model = load(run)
     out = inside(run, run / "export") if out is None else Path(out)
     there = [name for name in FILES if (out / name).exists()]
     if there and not overwrite:
         raise ConfigError("out", out, f"it holds {there[0]} already; add --overwrite")
-    images = load_dataset(model.config).test_images[:N_CHECKED]
-    worst = export(model, images, out)
+    checked = load_data(model, images, data_dir).test_images[:N_CHECKED]
+    worst = export(model, checked, out)
     click.echo(
-        f"{out}: {', '.join(FILES)}; on {len(images):,} held-out images they differ from the "
+        f"{out}: {', '.join(FILES)}; on {len(checked):,} held-out images they differ from the "
         f"model by at most {worst:.1e}"
     )
 
@@ -111,7 +111,7 @@ def metadata(model):
     config = model.config
     return {
         "made_by": f"aae_mx {__version__}",
-        "dataset": os.path.basename(config.data_dir) if config.data_dir else config.dataset,
+        "dataset": os.path.basename(config.place) if config.place else config.dataset,
         "epoch": finished_epochs(model.run),
         "formulation": config.formulation,
         "prior": config.prior,

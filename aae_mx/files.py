@@ -63,14 +63,14 @@ def never_through_a_link(path, flags):
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
-def lock(directory, message=TRAINING):
+def lock(directory, message=TRAINING, wait=False):
     """An open file that holds the directory's lock; it ends with the process at the latest.
 
-    Raises InputError with the ``message`` if another process holds it.
+    If another process holds it, waits until it does not, or raises InputError with the ``message``.
     """
     file = open(directory / LOCK, "a", opener=never_through_a_link)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         file.close()
         raise InputError(f"{directory}: {message}") from error

@@ -1,4 +1,4 @@
-"""Images of a folder: PNG and JPEG files, decoded once into a file that is memory-mapped.
+"""Images of a folder, decoded once into a file that is memory-mapped.
 
 The file holds the images one after another as plain bytes, in a random order that is always
 the same, and lies in the user's cache directory. It is made anew when a file of the folder is
@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,91 +23,118 @@ import numpy as np
 
 from aae_mx.errors import InputError
 from aae_mx.files import lock, write_aside
+from aae_mx.text import printable
+from aae_mx.walk import FORMATS, find_pictures, what_else
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
 # Of the images, one in so many is held out, but no more than MAX_HELD_OUT.
 HELD_OUT, MAX_HELD_OUT = 10, 10_000
 # Files that are decoded together, and names of unreadable ones that are shown.
 DECODED_TOGETHER, SHOWN = 256, 20
 # Each may hold an image of 90 million pixels, the most that Pillow thinks harmless.
 MAX_THREADS = 4
+# Why files and classes are left out once they have been looked into, as those of walk.py.
+UNREADABLE, NONE_READABLE = "unreadable", "without readable pictures"
 
 
 def read_folder(folder, size, channels, quiet=False):
-    """(images, labels, number held out, classes) of a folder of PNG and JPEG files.
+    """(images, names, number held out, files) of a folder of pictures.
 
     ``images``: memory-mapped uint8, (N, size, size), or (N, size, size, 3) if ``channels`` is
-    ``colour``; the held-out ones are the last. ``labels``: int64 of shape (N,), positions in
-    ``classes``, the names of the sub-folders; a flat folder has none, and all labels are 0.
-    Files that cannot be read are skipped, and listed on stderr unless ``quiet``. Raises
-    InputError if fewer than two are left, for a folder that is neither flat nor sub-folders,
-    and where the cache cannot be written.
+    ``colour``; the held-out ones are the last. ``names``: the class of each, the name of its
+    sub-folder, an array of N texts; None for a flat folder. ``files``: as many paths in the folder.
+    Files that cannot be read are skipped, and listed on stderr unless ``quiet``, where one line
+    says what else was left out. Raises InputError as ``find_pictures`` does, if fewer than two
+    images are left, none of them held out, or none not, and where the cache cannot be written.
     """
     folder = Path(folder)
-    files, labels, classes = list_images(folder)
+    found = find_pictures(folder)
+    n = len(found.files)
+    rng = np.random.default_rng(0)
+    first = n - found.held_out
+    order = np.concatenate([rng.permutation(first), first + rng.permutation(found.held_out)])
     shape = (size, size) if channels == "grey" else (size, size, 3)
-    cache = Cache(folder, files, shape)
+    cache = Cache(folder, found, order, shape)
     skipped = cache.skipped()
     if skipped is None:
         skipped = cache.make(quiet)
-    order = np.array([i for i in cache.order if files[i] not in skipped], np.int64)
-    images = np.memmap(cache.pixels, np.uint8, mode="r", shape=(len(order), *shape))
-    held_out = min(max(1, len(order) // HELD_OUT), MAX_HELD_OUT)
-    return images, labels[order], held_out, classes
+    line = summary(folder, found, skipped)
+    if line not in ("", cache.said) and not quiet:
+        _say(line)
+    kept = [i for i in order if found.files[i] not in skipped]
+    images = np.memmap(cache.pixels, np.uint8, mode="r", shape=(len(kept), *shape))
+    held_out = min(max(1, len(kept) // HELD_OUT), MAX_HELD_OUT)
+    if found.held_out:
+        held_out = sum(i >= first for i in kept)
+        if held_out in (0, len(kept)):
+            which = "trained on" if held_out else "held out"
+            raise InputError(f"{folder}: of the pictures to be {which} none can be read")
+    return images, _kept(found.names, kept), held_out, _kept(found.files, kept)
 
 
-def list_images(folder):
-    """The files of a folder, by their paths in it, with labels and the names of the classes.
+def read_pictures(folder, shape, quiet=False):
+    """(images, names, files) of all pictures of a folder, one or more, in order of their names.
 
-    Raises InputError for a folder without images, or with both images and folders of images.
+    As ``read_folder`` gives them, but nothing is held out, and no decoded images are kept.
     """
+    folder = Path(folder)
+    found = find_pictures(folder)
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        # The system removes it with the last who reads it.
+        with tempfile.TemporaryFile() as output:
+            skipped = decode_all(folder, found.files, shape, output, quiet)
+            output.flush()
+            kept = [i for i, file in enumerate(found.files) if file not in skipped]
+            if not kept:
+                raise InputError(_too_few(folder, found.files, skipped, "one is needed"))
+            images = np.memmap(output, np.uint8, mode="r", shape=(len(kept), *shape))
     except OSError as error:
-        raise InputError(f"{folder}: the folder cannot be read ({error.strerror})") from error
-    flat = [entry.name for entry in entries if _is_image(entry)]
-    classes = {}
-    for entry in entries:
-        if entry.is_dir():
-            found = sorted(
-                str(Path(directory, name).relative_to(folder))
-                for directory, _, names in os.walk(entry)
-                for name in names
-                if _is_image(Path(directory, name))
-            )
-            if found:
-                classes[entry.name] = found
-    if flat and classes:
         raise InputError(
-            f"{folder}: it holds images and sub-folders with images; expected either images, "
-            "or one sub-folder per class"
-        )
-    if not flat and not classes:
-        raise InputError(f"{folder}: there are no {', '.join(SUFFIXES)} files in it")
-    if len(classes) < 2:
-        # One class says nothing.
-        files = flat or next(iter(classes.values()))
-        return files, np.zeros(len(files), np.int64), ()
-    files = [file for found in classes.values() for file in found]
-    labels = np.repeat(np.arange(len(classes)), [len(found) for found in classes.values()])
-    return files, labels, tuple(classes)
+            f"{tempfile.gettempdir()}: the decoded images of {folder} cannot be kept there "
+            f"({error.strerror}); set TMPDIR to a directory that can be written"
+        ) from error
+    line = summary(folder, found._replace(held_out=0), skipped)
+    if not quiet and line:
+        list_skipped(skipped)
+        _say(line)
+    return images, _kept(found.names, kept), _kept(found.files, kept)
 
 
-def _is_image(path):
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _kept(values, kept):
+    return None if values is None else np.array([values[i] for i in kept])
+
+
+def summary(folder, found, skipped):
+    """One line of how many pictures of a folder are taken, and how many are left out and why.
+
+    Nothing if none is left out. ``found``: its Pictures; ``skipped``: {unreadable file: why}.
+    """
+    taken = [i for i, file in enumerate(found.files) if file not in skipped]
+    left_out = {UNREADABLE: list(skipped), **found.left_out}
+    if found.names:
+        left_out[NONE_READABLE] = sorted(set(found.names) - {found.names[i] for i in taken})
+    split = ""
+    if found.held_out:
+        first = len(found.files) - found.held_out
+        held_out = sum(i >= first for i in taken)
+        trained_on = f"{len(taken) - held_out:,} of {found.parts[0]}"
+        split = f": {trained_on}; held out: {held_out:,} of {found.parts[1]}"
+    what = what_else(left_out)
+    return f"{folder}: {len(taken):,} pictures taken{split}{what}" if split or what else ""
 
 
 class Cache:
-    """The decoded images of ``files`` in ``folder``, of one ``shape``.
+    """The decoded images of ``found``, the Pictures of ``folder``, in one ``order`` and ``shape``.
 
-    ``order``: positions in ``files``, as the images lie in the file ``pixels``.
+    ``order``: positions in the files, as their images lie in the file ``pixels``.
     """
 
-    def __init__(self, folder, files, shape):
-        self.folder, self.files, self.shape = folder, files, shape
-        self.order = np.random.default_rng(0).permutation(len(files))
+    def __init__(self, folder, found, order, shape):
+        self.folder, self.found, self.order, self.shape = folder, found, order, shape
+        self.files = found.files
+        # The summary that was said when the images were decoded.
+        self.said = None
         digest = hashlib.sha256()
-        for file in files:
+        for file in self.files:
             stat = (folder / file).stat()
             digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode("utf8", "replace"))
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "aae_mx")
@@ -118,11 +146,13 @@ class Cache:
     def skipped(self):
         """The unreadable files as {file: why}; None if the cache is not there, or is damaged."""
         try:
-            skipped = json.loads(self.description.read_text("utf8"))["skipped"]
+            description = json.loads(self.description.read_text("utf8"))
+            skipped = description["skipped"]
             n = len(self.files) - len(set(self.files) & set(skipped))
             if self.pixels.stat().st_size == n * int(np.prod(self.shape)) > 0:
+                self.said = description.get("said")
                 return skipped
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             pass
         return None
 
@@ -131,7 +161,7 @@ class Cache:
         say = (lambda text: None) if quiet else _say
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with lock(self.directory, "another process is decoding images there; wait for it"):
+            with self._lock(say):
                 skipped = self.skipped()
                 if skipped is not None:
                     # Another process has made it in between.
@@ -145,15 +175,17 @@ class Cache:
                 f"{self.directory}: the decoded images cannot be kept there ({error.strerror}); "
                 "set XDG_CACHE_HOME to a directory that can be written"
             ) from error
-        for file, why in list(skipped.items())[:SHOWN]:
-            say(f"skipped {file}: {why}")
-        if skipped:
-            more = len(skipped) - SHOWN
-            say(
-                (f"... and {more:,} more, see {self.description}\n" if more > 0 else "")
-                + f"{len(skipped):,} of {len(self.files):,} files cannot be read and are left out"
-            )
+        if not quiet:
+            list_skipped(skipped, self.description)
         return skipped
+
+    def _lock(self, say):
+        """The lock of the directory, when it is free."""
+        try:
+            return lock(self.directory)
+        except InputError:
+            say(f"{self.folder}: another process is decoding these images; waiting for it")
+            return lock(self.directory, "the cache cannot be locked", wait=True)
 
     def _fill(self, say, quiet):
         """Decode the files into the cache; returns those left out, and why."""
@@ -174,69 +206,98 @@ class Cache:
                 skipped = self._decode(output, quiet)
                 output.flush()
                 os.fsync(output.fileno())
-            left = len(self.files) - len(skipped)
-            if left < 2:
-                example = next((f" ({file}: {why})" for file, why in skipped.items()), "")
-                raise InputError(
-                    f"{self.folder}: {left} of {len(self.files)} files can be read, at least two "
-                    f"are needed{example}"
-                )
+            if len(self.files) - len(skipped) < 2:
+                wanted = "at least two are needed"
+                raise InputError(_too_few(self.folder, self.files, skipped, wanted))
             os.replace(aside, self.pixels)
         finally:
             aside.unlink(missing_ok=True)
-        text = json.dumps({"folder": str(self.folder), "skipped": skipped}, indent=1) + "\n"
-        write_aside(self.description, lambda file: file.write(text.encode()))
+        description = {
+            "folder": str(self.folder),
+            "skipped": skipped,
+            "said": summary(self.folder, self.found, skipped),
+        }
+        content = (json.dumps(description, indent=1) + "\n").encode()
+        write_aside(self.description, lambda file: file.write(content))
         return skipped
 
     def _decode(self, output, quiet):
-        """Write the images, decoded, to the file ``output``."""
-        from PIL import Image
+        files = [self.files[i] for i in self.order]
+        return decode_all(self.folder, files, self.shape, output, quiet)
 
-        skipped = {}
-        shown = not quiet and sys.stderr.isatty()
-        with ExitStack() as stack:
-            stack.enter_context(warnings.catch_warnings())
-            # Of an image that is larger than Pillow thinks harmless.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            pool = stack.enter_context(ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)))
-            bar = click.progressbar(length=len(self.files), label="decoding", file=sys.stderr)
-            if shown:
-                stack.enter_context(bar)
-            for start in range(0, len(self.files), DECODED_TOGETHER):
-                files = [self.files[i] for i in self.order[start : start + DECODED_TOGETHER]]
-                for file, pixels in zip(files, pool.map(self._decode_one, files)):
-                    if isinstance(pixels, str):
-                        skipped[file] = pixels
-                    else:
-                        output.write(pixels)
-                if shown:
-                    bar.update(len(files))
-        return skipped
 
-    def _decode_one(self, file):
-        """The pixels of a file as bytes, or why it cannot be read, as a text."""
+def decode_all(folder, files, shape, output, quiet):
+    """Write the images of ``files`` in ``folder``, decoded, one after another to a binary file.
+
+    Returns those that cannot be read as {file: why}.
+    """
+    from PIL import Image
+
+    def decode_one(file):
         try:
-            return decode(self.folder / file, self.shape).tobytes()
+            return decode(folder / file, shape).tobytes()
         except Exception as error:  # noqa: B902 - what Pillow raises depends on the file
             return (str(error).strip() or type(error).__name__).splitlines()[0]
 
+    skipped = {}
+    shown = not quiet and sys.stderr.isatty()
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        # Of an image that is larger than Pillow thinks harmless.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        pool = stack.enter_context(ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)))
+        bar = click.progressbar(length=len(files), label="decoding", file=sys.stderr)
+        if shown:
+            stack.enter_context(bar)
+        for start in range(0, len(files), DECODED_TOGETHER):
+            together = files[start : start + DECODED_TOGETHER]
+            for file, pixels in zip(together, pool.map(decode_one, together)):
+                if isinstance(pixels, str):
+                    skipped[file] = pixels
+                else:
+                    output.write(pixels)
+            if shown:
+                bar.update(len(together))
+    return skipped
+
+
+def list_skipped(skipped, description=None):
+    """List unreadable files, {file: why}, on stderr: the first ones, or all in ``description``."""
+    for file, why in list(skipped.items())[:SHOWN]:
+        _say(f"skipped {file}: {why}")
+    if len(skipped) > SHOWN:
+        where = f", see {description}" if description else ""
+        _say(f"... and {len(skipped) - SHOWN:,} more{where}")
+
+
+def _too_few(folder, files, skipped, wanted):
+    example = next((f" ({file}: {why})" for file, why in skipped.items()), "")
+    left = len(files) - len(skipped)
+    return f"{folder}: {left} of {len(files)} files can be read, {wanted}{example}"
+
 
 def decode(path, shape):
-    """A PNG or JPEG file as uint8 of ``shape``, (size, size) in grey or (size, size, 3).
+    """A picture as uint8 of ``shape``, (size, size) in grey or (size, size, 3).
 
     The middle square is resized; it is turned as a camera's note says, and what is transparent
-    lies on white.
+    lies on white. Of several frames it is the first. Raises what Pillow does, and ValueError for
+    pixels of more than 16 bits.
     """
     from PIL import Image, ImageOps
 
     size = shape[:2]
-    with Image.open(path, formats=("PNG", "JPEG")) as image:
+    with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
         # JPEG can be decoded at a half, quarter or eighth, as long as it stays larger than this.
         image.draft(None, (2 * size[0], 2 * size[1]))
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
             # 16 bits, which Pillow would cut off at 255 instead of scaling.
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            values = np.asarray(image)
+            if values.min() < 0 or values.max() >= 2**16:
+                raise ValueError("its pixels have more than 16 bits")
+            image = Image.fromarray((values >> 8).astype(np.uint8))
+        if image.mode == "F":
+            raise ValueError("its pixels are fractions, of which the range is not known")
         if "A" in image.mode or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -253,5 +314,4 @@ def megabytes(n):
 
 
 def _say(text):
-    # Names of files need not be UTF-8.
-    click.echo(text.encode("utf8", "replace").decode("utf8"), err=True)
+    click.echo(printable(text), err=True)

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from aae_mx import plotting
-from aae_mx.cli import command, option_run, option_seed
+from aae_mx.cli import command, option_place, option_run, option_seed
 
 # As many training images as the post's q(z) shows, and as many prior samples.
 N_POINTS = 12_800
@@ -29,19 +29,22 @@ MOVING, N_MOVING, MOVING_INCHES, MOVING_DPI, FRAMES_PER_SECOND = "training.gif",
     help="Write training.gif instead: q(z) of the held-out images, epoch by epoch. For runs of "
     "train --snapshots.",
 )
+@option_place()
 @option_seed("Decides the prior samples.")
-def main(run, out, animate, seed):
+def main(run, out, animate, images, data_dir, seed):
     """Draw p(z), q(z), the decoded plane, reconstructions, samples and losses of a run.
 
     The files (pz.png, qz.png, output.png, reconstructions.png, samples.png, interpolations.png,
     losses.png) of an earlier call are replaced.
     """
-    from aae_mx.run import load
+    from aae_mx.run import load, load_data
 
+    model = load(run)
+    dataset = load_data(model, images, data_dir)
     if animate:
-        click.echo(f"animation: {animate_run(load(run), out, seed=seed)}")
+        click.echo(f"animation: {animate_run(model, out, dataset, seed)}")
     else:
-        click.echo(f"figures: {plot_run(load(run), out, seed=seed)}")
+        click.echo(f"figures: {plot_run(model, out, dataset, seed)}")
 
 
 def plot_run(model, out=None, dataset=None, seed=0):
@@ -51,12 +54,12 @@ def plot_run(model, out=None, dataset=None, seed=0):
     shows the first 12,800 training images, as the post does; its points in the
     semi-supervised case are coloured by the true labels, known to the model or not.
     """
-    from aae_mx.data import load_dataset, to_unit
-    from aae_mx.run import read_history
+    from aae_mx.data import to_unit
+    from aae_mx.run import load_data, read_history
 
+    dataset = dataset or load_data(model)
     out = model.run / "figures" if out is None else Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    dataset = dataset or load_dataset(model.config)
     codes = model.encode(dataset.train_images[:N_POINTS])
     prior, pieces = model.sample_prior(N_POINTS, seed=seed)
     codes, fitted = plotting.project(codes)
@@ -150,11 +153,10 @@ def animate_run(model, out=None, dataset=None, seed=0):
     from matplotlib.animation import PillowWriter
     from matplotlib.figure import Figure
 
-    from aae_mx.data import load_dataset
     from aae_mx.files import write_aside
-    from aae_mx.run import read_snapshots
+    from aae_mx.run import load_data, read_snapshots
 
-    dataset = dataset or load_dataset(model.config)
+    dataset = dataset or load_data(model)
     labels = dataset.test_labels
     snapshots = read_snapshots(model.run, len(labels), model.config.code_dim)
     last = max(snapshots)

@@ -31,7 +31,8 @@ import numpy as np
 from aae_mx import __version__
 from aae_mx.backend import mx
 from aae_mx.config import Config
-from aae_mx.errors import ConfigError, InputError
+from aae_mx.data import load_dataset
+from aae_mx.errors import ConfigError, InputError, option_name
 from aae_mx.files import LOCK, inside, lock, read_text, write_aside
 from aae_mx.model import AAE
 from aae_mx.networks import (
@@ -256,6 +257,50 @@ def load(path, ctx="cpu"):
     if not arrays:
         raise InputError(f"{path}: the run has no checkpoint; its first epoch did not finish")
     return model
+
+
+def load_data(model, images=None, data_dir=None, quiet=False):
+    """The Dataset that a trained model was trained on, with labels as the model has them.
+
+    ``images`` or ``data_dir``: where it is now, if it has been moved. Raises ConfigError if that is
+    of another kind than the run has, and InputError as ``load_dataset`` does, and if the data are
+    not, or no longer, those of the run.
+    """
+    config = model.config.moved(images, data_dir)
+    if model.run is None:
+        return load_dataset(config, quiet).with_classes(model.classes)
+    description = read_description(model.run)
+    before, now = description["config"].place, config.place
+    option = option_name("data_dir" if config.images is None else "images")
+    if now is not None and not _holds_something(now) and now == before:
+        raise InputError(
+            f"{model.run}: the data are no longer in {now}; name the place where they are by "
+            f"{option} DIR"
+        )
+    # What is to be said of IDX files was said when it was trained.
+    dataset = load_dataset(config, quiet or config.images is None).with_classes(model.classes)
+    if dataset.fingerprint() == description["data"]:
+        return dataset
+    trained_on = "those that it was trained on"
+    if now != before:
+        raise InputError(f"{model.run}: the data in {now} are not {trained_on}, then in {before}")
+    changed = f": dataset {config.dataset}"
+    if now is not None:
+        changed = (
+            f": something in {now} was added, removed or changed; undo that, or name an unchanged "
+            f"copy by {option} DIR"
+        )
+    raise InputError(f"{model.run}: the data are no longer {trained_on}{changed}")
+
+
+def _holds_something(directory):
+    """Whether a directory is there; an empty one may be where a disk is missing."""
+    try:
+        return any(True for _ in os.scandir(directory))
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False
 
 
 def load_state(path, changes, build_optimizers):

@@ -10,7 +10,7 @@ from aae_mx.config import Config
 from aae_mx.errors import ConfigError
 
 # The settings that may change when a run goes on.
-CHANGEABLE = ("epochs", "ctx")
+CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
 
 
 @command(
@@ -27,7 +27,8 @@ CHANGEABLE = ("epochs", "ctx")
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Go on with a run that was stopped, or extend it with --epochs.",
+    help="Go on with a run that was stopped, or extend it with --epochs. If its data have been "
+    "moved, --images or --data-dir names the new place.",
 )
 @click.option(
     "--checkpoint-every",
@@ -95,9 +96,12 @@ def _changes(run, out, snapshots, settings):
         if source(name) == click.core.ParameterSource.DEFAULT or value == getattr(there, name):
             continue
         if name not in CHANGEABLE:
-            was = getattr(there, name)
+            was = "without" if value is True else f"with {getattr(there, name)}"
             raise ConfigError(
-                name, value, f"{run} was trained with {was}, and only --epochs and --ctx can change"
+                name,
+                value,
+                f"{run} was trained {was}, and only --epochs, --ctx and the place of its data "
+                "(--images or --data-dir) can change",
             )
         changes[name] = value
     return changes

@@ -30,7 +30,7 @@ from aae_mx.model import AAE
 from aae_mx.networks import optimized_networks, parameters
 from aae_mx.optimizer import Adam
 from aae_mx.progress import Progress
-from aae_mx.run import METRICS, Position, Run, load_state, read_description
+from aae_mx.run import METRICS, Position, Run, load_data, load_state, read_description
 
 autograd, nd = mx.autograd, mx.nd
 
@@ -268,10 +268,14 @@ def resume(path, quiet=False, checkpoint_every=1, keep=2, **changes):
 
     The result is what the run would have become without the stop, bit for bit, on the same
     machine with as many threads. ``changes``: ``epochs``, to extend it, and ``ctx``; a linear
-    decay then goes on along the line of the new length. The rest as ``fit``. Raises ConfigError
-    if all epochs are done, InputError if the data are not those of the run or a file is damaged.
+    decay then goes on along the line of the new length. ``images`` or ``data_dir``: where the data
+    are now, if they have been moved. The rest as ``fit``. Raises ConfigError if all epochs are
+    done, InputError if the data are not those of the run or a file is damaged.
     """
-    fingerprint = read_description(path)["data"]
+    description = read_description(path)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    # Refuses a place that the run cannot have.
+    description["config"].moved(changes.get("images"), changes.get("data_dir"))
     with Run.reopen(path, keep) as run:
         model, optimizers, position = load_state(path, changes, build_optimizers)
         epochs = model.config.epochs
@@ -279,15 +283,13 @@ def resume(path, quiet=False, checkpoint_every=1, keep=2, **changes):
             raise ConfigError(
                 "epochs", epochs, f"{path} has finished {position.epoch}; give more to extend it"
             )
-        dataset = load_dataset(model.config, quiet)
-        if dataset.fingerprint() != fingerprint:
-            raise InputError(f"{path}: the data are no longer those that it was trained on")
+        dataset = load_data(model, quiet=quiet)
         steps = steps_per_epoch(model.config, len(dataset.train_images))
         if position.step >= steps:
             raise InputError(
                 f"{path}: its last checkpoint is at step {position.step} of epochs of {steps} steps"
             )
-        run.go_on(model, fingerprint, position.epoch)
+        run.go_on(model, description["data"], position.epoch)
         _train(run, model, optimizers, dataset, position, quiet, checkpoint_every)
     return model
 

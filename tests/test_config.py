@@ -37,6 +37,8 @@ from aae_mx.errors import ConfigError
         ({"ctx": "tpu"}, "expected cpu, gpu"),
         ({"seed": -1}, "expected at least 0"),
         ({"limit": 0}, "expected at least 1"),
+        ({"data_dir": "x", "transpose": 1}, "transpose=1: expected True or False"),
+        ({"data_dir": "x", "transpose": None}, "transpose=None: expected True or False"),
         ({"data_dir": "x", "dataset": "y"}, "cannot be both a directory and the dataset 'y'"),
     ],
 )

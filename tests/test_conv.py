@@ -303,7 +303,7 @@ def test_folder_without_classes(call, refused, image_folder, tmp_path, monkeypat
     }
     assert call(encode.main, tmp_path / "run", "--out", tmp_path / "codes.npz")[0] == 0
     with np.load(tmp_path / "codes.npz") as arrays:
-        assert set(arrays) == {"qz", "pz", "py", "x", "xr"}
+        assert set(arrays) == {"qz", "pz", "py", "x", "xr", "files"}
     titles = titles_of_figures(tmp_path / "run", monkeypatch)
     for name, title in {"pz": "p(z)", "qz": "q(z)", "output": "decoded plane"}.items():
         assert titles[name] == f"{title} along the first two principal components"

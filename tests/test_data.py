@@ -190,10 +190,10 @@ def test_openml_refused(monkeypatch, answer, message):
 
 def test_labelled_subset_is_balanced():
     labels = np.repeat(np.arange(4), [10, 20, 30, 40])
-    chosen = data.labelled_subset(labels, 38, 4, np.random.default_rng(0))
+    chosen = data.labelled_subset(labels, 38, "0123", np.random.default_rng(0))
     assert chosen.shape == (100,) and chosen.sum() == 38
     assert sorted(np.bincount(labels[chosen])) == [9, 9, 10, 10]
-    other = data.labelled_subset(labels, 38, 4, np.random.default_rng(1))
+    other = data.labelled_subset(labels, 38, "0123", np.random.default_rng(1))
     assert (chosen != other).any(), "the seed decides"
 
 
@@ -204,4 +204,137 @@ def test_labelled_subset_is_balanced():
 def test_labelled_subset_refused(n, message):
     labels = np.repeat(np.arange(4), [10, 20, 30, 40])
     with pytest.raises(ConfigError, match=message):
-        data.labelled_subset(labels, n, 4, np.random.default_rng(0))
+        data.labelled_subset(labels, n, "0123", np.random.default_rng(0))
+
+
+@pytest.fixture
+def idx_elsewhere(idx_directory, tmp_path_factory):
+    """A function that copies the files of ``idx_directory`` under other names."""
+
+    def copy(name, test="test", change=str, to=None):
+        to = to or tmp_path_factory.mktemp("idx")
+        for file in idx_directory.iterdir():
+            part, of, kind, _ = file.name.split("-")
+            there = name.format(part=test if part == "t10k" else part, kind=f"{of}-{kind}")
+            array = data.read_idx(file, 3 if of == "images" else 1)
+            write_idx(to / "plain", array)
+            content = (to / "plain").read_bytes()
+            there = change(there)
+            zipped = there.lower().endswith(".gz")
+            (to / there).write_bytes(gzip.compress(content) if zipped else content)
+            (to / "plain").unlink()
+        return to
+
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("emnist-letters-{part}-{kind}-ubyte.gz", {}),
+        ("{part}-{kind}-ubyte", {"change": lambda name: name.replace("s-idx", "s.idx")}),
+        ("{part}-{kind}-ubyte.gz", {"test": "t10k", "change": str.upper}),
+        ("{part}-{kind}-ubyte", {"test": "t10k", "change": str.title}),
+    ],
+)
+def test_other_names_of_idx_files(idx_directory, idx_elsewhere, name, how):
+    there = idx_elsewhere(name, **how)
+    (there / "emnist-letters-mapping.txt").write_text("1 65 97\n")
+    expected = data.read_idx_directory(idx_directory)
+    assert data.read_idx_directory(there).fingerprint() == expected.fingerprint()
+
+
+def test_names_of_idx_files_that_are_not_clear(idx_directory, idx_elsewhere):
+    there = idx_elsewhere("emnist-letters-{part}-{kind}-ubyte.gz")
+    idx_elsewhere("emnist-digits-{part}-{kind}-ubyte.gz", to=there)
+    with pytest.raises(InputError, match="holds 2 sets of IDX files; .* .emnist-digits-test-im"):
+        data.read_idx_directory(there)
+    # MNIST's own names win.
+    idx_elsewhere("{part}-{kind}-ubyte", test="t10k", to=there)
+    data.read_idx_directory(there)
+    (there / "t10k-labels-idx1-ubyte").unlink()
+    for file in there.glob("*digits*"):
+        file.unlink()
+    data.read_idx_directory(there)
+    (there / "emnist-letters-train-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(InputError) as raised:
+        data.read_idx_directory(there)
+    assert "neither t10k-labels-idx1-ubyte.gz nor t10k-labels-idx1-ubyte is there" in str(
+        raised.value
+    )
+    assert "look like IDX: emnist-letters-test-images-idx3-ubyte.gz, emnist-le" in str(raised.value)
+    (there / "sub").mkdir()
+    with pytest.raises(InputError, match="files there that look like IDX: none$"):
+        data.read_idx_directory(there / "sub")
+
+
+def test_transpose(idx_directory, idx_elsewhere, capsys):
+    there = str(idx_elsewhere("emnist-letters-{part}-{kind}-ubyte.gz"))
+    as_it_is = data.load_dataset(Config(data_dir=there))
+    hint = capsys.readouterr().err
+    assert "emnist-letters-train-images" in hint and "add --transpose" in hint
+    assert hint.count("\n") == 1
+    data.load_dataset(Config(data_dir=there), quiet=True)
+    turned = data.load_dataset(Config(data_dir=there, transpose=True))
+    data.load_dataset(Config(data_dir=str(idx_directory)))
+    assert capsys.readouterr().err == "", "only where it is not clear"
+    assert turned.image_shape == (5, 6)
+    for part in ("train_images", "test_images"):
+        np.testing.assert_array_equal(
+            getattr(turned, part), getattr(as_it_is, part).transpose(0, 2, 1)
+        )
+
+
+@pytest.mark.parametrize("settings", [{}, {"dataset": "x"}, {"images": "x"}])
+def test_transpose_is_for_idx_files(settings):
+    with pytest.raises(ConfigError, match="transpose=True: it is for IDX files; name their dir"):
+        Config(transpose=True, **settings)
+
+
+def test_classes_are_those_that_occur(idx_directory):
+    """Labels 1 to 26 are 26 classes, as EMNIST's letters; also if one is held out only."""
+    write_idx(idx_directory / "train-labels-idx1-ubyte", 1 + np.arange(40) % 25)
+    write_idx(idx_directory / "t10k-labels-idx1-ubyte", 7 + np.arange(20))
+    whole = data.load_dataset(Config(data_dir=str(idx_directory)))
+    assert whole.classes == tuple(str(label) for label in range(1, 27))
+    np.testing.assert_array_equal(whole.train_labels, np.arange(40) % 25)
+    np.testing.assert_array_equal(whole.test_labels, 6 + np.arange(20))
+    assert data.load_dataset(Config(data_dir=str(idx_directory), limit=3)).classes == whole.classes
+    with pytest.raises(ConfigError, match="class 26 has only 0 training images"):
+        data.labelled_subset(whole.train_labels, 26, whole.classes, np.random.default_rng(0))
+
+
+def test_numbered():
+    def classes(*names):
+        labels, known = data.numbered(np.array(names))
+        assert labels.dtype == np.int64
+        assert [known[label] for label in labels] == [str(name) for name in names]
+        return known
+
+    assert classes(10, 2, 2, 1) == ("1", "2", "10")
+    assert classes("b10", "b2", "a", "B", "10", "9", "") == ("", "9", "10", "B", "a", "b2", "b10")
+    assert classes("1", "-1", "-10") == ("-10", "-1", "1")
+    assert classes("01", "1", "1") == ("01", "1")
+
+
+def test_labels_as_a_run_has_them():
+    images = np.zeros((2, 3, 3), np.uint8)
+    labels = np.array([0, 1])
+    dataset = data.Dataset(images, labels, images, labels[::-1], ("a", "b"))
+    more = dataset.with_classes(("b", "c", "a"))
+    assert more.classes == ("b", "c", "a")
+    np.testing.assert_array_equal(more.train_labels, [2, 0])
+    np.testing.assert_array_equal(more.test_labels, [0, 2])
+    assert dataset.with_classes(("b", "c")) is dataset, "it has others"
+    none = dataset.with_classes(())
+    assert none.classes == () and not none.train_labels.any()
+    assert none.with_classes(("a",)) is none
+
+
+def test_unreadable_directory(idx_directory, monkeypatch):
+    def refuses(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(data.Path, "iterdir", refuses)
+    with pytest.raises(InputError, match="cannot be read .Permission denied"):
+        data.read_idx_directory(idx_directory)
