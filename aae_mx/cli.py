@@ -84,7 +84,7 @@ def _config_option(field):
         kind, default = int, field.default
         extra = {"metavar": "|".join(map(str, choices))}
     elif choices:
-        kind, default = Choice(choices, field.metadata.get("also", {})), field.default
+        kind, default = Choice(choices, field.metadata["also"]), field.default
     elif field.type == "bool":
         kind, default = bool, field.default
         extra = {"is_flag": True}

@@ -20,9 +20,12 @@ ACTIVATIONS = ("relu", "tanh", "sigmoid", "softrelu", "softsign")
 def _setting(default, help, **limits):
     """A field of Config.
 
-    ``limits``: choices, also ({another spelling: choice}), at_least, above, below, prior (the one
-    it is for).
+    ``limits``: choices, also ({another spelling: choice}; one with hyphens always is), at_least,
+    above, below, prior (the one it is for).
     """
+    texts = (choice for choice in limits.get("choices", ()) if isinstance(choice, str))
+    hyphens = {choice.replace("_", "-"): choice for choice in texts}
+    limits["also"] = {**hyphens, **limits.get("also", {})}
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
 
@@ -241,6 +244,10 @@ class Config:
 
     def __post_init__(self):
         fields = {field.name: field for field in dataclasses.fields(self)}
+        for field in fields.values():
+            value = getattr(self, field.name)
+            if isinstance(value, str):
+                object.__setattr__(self, field.name, field.metadata["also"].get(value, value))
         for name in ("recipe", "labels"):
             _check(fields[name], getattr(self, name))
         for name, value in _DATA[self.images is not None].items():
@@ -260,8 +267,6 @@ class Config:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 value = tuple(value)
-            elif isinstance(value, str):
-                value = field.metadata.get("also", {}).get(value, value)
             elif hasattr(value, "item"):
                 value = value.item()
             elif isinstance(value, int) and not isinstance(value, bool) and "float" in field.type:

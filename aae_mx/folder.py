@@ -24,6 +24,7 @@ import numpy as np
 from aae_mx.errors import InputError
 from aae_mx.files import lock, write_aside
 from aae_mx.text import printable
+from aae_mx.threads import usable_cores
 from aae_mx.walk import FORMATS, find_pictures, what_else
 
 # Of the images, one in so many is held out, but no more than MAX_HELD_OUT.
@@ -245,7 +246,7 @@ def decode_all(folder, files, shape, output, quiet):
         stack.enter_context(warnings.catch_warnings())
         # Of an image that is larger than Pillow thinks harmless.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        pool = stack.enter_context(ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)))
+        pool = stack.enter_context(ThreadPoolExecutor(min(usable_cores(), MAX_THREADS)))
         bar = click.progressbar(length=len(files), label="decoding", file=sys.stderr)
         if shown:
             stack.enter_context(bar)

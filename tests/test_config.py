@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import small_config
 
+from aae_mx import train
 from aae_mx.config import Config
 from aae_mx.errors import ConfigError
 
@@ -59,6 +60,17 @@ def test_from_dict_refuses_unknown_names():
 
 def test_numbers_of_numpy_are_accepted():
     assert Config(seed=np.int64(3), clip=np.float32(2)) == Config(seed=3, clip=2.0)
+
+
+def test_hyphens_are_another_spelling(refused):
+    """Also where a setting decides which recipe others take."""
+    assert Config(prior="swiss-roll") == Config(prior="swiss_roll")
+    assert Config(reconstruction="cross-entropy").reconstruction == "cross_entropy"
+    # So far, the command line takes it as well.
+    options = ["--prior", "swiss-roll", "--code-dim", "3"]
+    assert "as swiss_roll is drawn" in refused(train.main, *options, code=2)
+    with pytest.raises(ConfigError, match="image_size='28': expected a whole number"):
+        Config(images="x", image_size="28")
 
 
 def test_data_dir_is_absolute(tmp_path, monkeypatch):
