@@ -11,6 +11,9 @@ import click
 from aae_mx.config import CONV, RECIPES, ROLL, Config
 from aae_mx.errors import AAEError, ConfigError, Interrupted
 
+# Click 8.2 and later raise it, those before print the help and end with 0.
+NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
 
 class Command(click.Command):
     """A command that ends in one line for a user's mistake: code 2 for its use, else 1."""
@@ -30,6 +33,10 @@ def _in_one_line(main, args, kwargs):
     try:
         status = main(*args, **{**kwargs, "standalone_mode": False})
         sys.exit(status if isinstance(status, int) else 0)
+    except NO_ARGUMENTS as error:
+        # A group without a command: its help.
+        error.show()
+        sys.exit(error.exit_code)
     except click.UsageError as error:
         # Click would print three lines of usage before the message.
         name = error.ctx.command_path if error.ctx else "aae-mx"

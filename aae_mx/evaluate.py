@@ -54,15 +54,15 @@ def main(runs, compare, out, n, seed, overwrite):
         out = writable_file(out, [".json"], overwrite, "json")
 
     from aae_mx.files import write_aside
-    from aae_mx.run import finished_epochs, load
+    from aae_mx.run import load
 
     results = []
-    for run in runs:
-        model = load(run)
+    # All of them first: to measure one takes long, and the last may be no run.
+    for run, model in [(run, load(run)) for run in runs]:
         result = {
             "run": str(run),
             "config": model.config.to_dict(),
-            "epoch": finished_epochs(run),
+            "epoch": model.epoch,
             "seed": seed,
             **evaluate(model, n, seed),
         }

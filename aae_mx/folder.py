@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ import click
 import numpy as np
 
 from aae_mx.errors import InputError
-from aae_mx.files import lock, write_aside
+from aae_mx.files import flush, free_bytes, lock, megabytes, write_aside
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 # Of the images, one in so many is held out, but no more than MAX_HELD_OUT.
@@ -158,8 +157,8 @@ class Cache:
     def _fill(self, say, quiet):
         """Decode the files into the cache; returns those left out, and why."""
         needed = len(self.files) * int(np.prod(self.shape))
-        free = shutil.disk_usage(self.directory).free
-        if free < needed:
+        free = free_bytes(self.directory)
+        if free is not None and free < needed:
             raise InputError(
                 f"{self.directory}: the decoded images need {megabytes(needed)}, but only "
                 f"{megabytes(free)} are free; make room or set XDG_CACHE_HOME"
@@ -173,7 +172,7 @@ class Cache:
             with open(aside, "wb") as output:
                 skipped = self._decode(output, quiet)
                 output.flush()
-                os.fsync(output.fileno())
+                flush(output.fileno())
             left = len(self.files) - len(skipped)
             if left < 2:
                 example = next((f" ({file}: {why})" for file, why in skipped.items()), "")
@@ -245,11 +244,6 @@ def decode(path, shape):
         left, top = ((length - side) // 2 for length in image.size)
         square = image.crop((left, top, left + side, top + side))
         return np.asarray(square.resize(size, Image.LANCZOS))
-
-
-def megabytes(n):
-    """``n`` bytes as a text, in MB."""
-    return f"{n / 1e6:,.1f} MB"
 
 
 def _say(text):

@@ -30,6 +30,11 @@ CHANGEABLE = ("epochs", "ctx")
     help="Go on with a run that was stopped, or extend it with --epochs.",
 )
 @click.option(
+    "--skip-damaged",
+    is_flag=True,
+    help="With --resume: where the last checkpoint is damaged, go on from the one before it.",
+)
+@click.option(
     "--checkpoint-every",
     type=click.IntRange(min=1),
     default=1,
@@ -51,7 +56,7 @@ CHANGEABLE = ("epochs", "ctx")
 )
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def main(out, resume, checkpoint_every, keep, snapshots, figures, quiet, **settings):
+def main(out, resume, skip_damaged, checkpoint_every, keep, snapshots, figures, quiet, **settings):
     """Train an adversarial autoencoder on MNIST, or on images of your own.
 
     The run's directory gets the settings (config.json), one row per epoch (history.csv), the
@@ -59,6 +64,8 @@ def main(out, resume, checkpoint_every, keep, snapshots, figures, quiet, **setti
     save before they stop it; --resume goes on from there as if nothing had happened.
     """
     if resume is None:
+        if skip_damaged:
+            raise click.UsageError("--skip-damaged: it is for a run that goes on; give --resume.")
         config = Config(**settings)
     else:
         changes = _changes(resume, out, snapshots, settings)
@@ -70,7 +77,7 @@ def main(out, resume, checkpoint_every, keep, snapshots, figures, quiet, **setti
     if resume is None:
         model = training.fit(config, out, snapshots=snapshots, **how)
     else:
-        model = training.resume(resume, **changes, **how)
+        model = training.resume(resume, skip_damaged=skip_damaged, **changes, **how)
     if figures:
         directory = plot_run(model)
         if not quiet:
