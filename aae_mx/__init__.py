@@ -12,6 +12,7 @@ They and the modules are imported on first use, so that ``aae_mx.priors`` and
 ``aae_mx.plotting`` can be used without loading MXNet.
 """
 
+import os
 import sys
 
 __version__ = "0.1.0"
@@ -22,6 +23,12 @@ if not (3, 9) <= sys.version_info[:2] <= (3, 12):
         "aae_mx needs Python 3.9, 3.10, 3.11 or 3.12, because MXNet 1.9.1 does; this is "
         "Python {}.{}. 'make setup' finds a supported one.".format(*sys.version_info[:2])
     )
+
+# So it stays for a user without an entry in the system's list, if HOME is not set.
+if os.path.expanduser("~") == "~":
+    from aae_mx.home import give_home
+
+    give_home()
 
 _HOME = {"Config": "config", "fit": "training", "resume": "training", "load": "run"}
 __all__ = ["Config", "fit", "load", "resume"]

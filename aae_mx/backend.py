@@ -8,6 +8,7 @@ import ctypes
 import os
 import platform
 import sys
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -69,7 +70,11 @@ def _load_mxnet():
         if name not in vars(np):
             setattr(np, name, builtin)
     try:
-        import mxnet
+        with warnings.catch_warnings():
+            # Of what NumPy and SciPy have changed since; -W error would stop at them.
+            warnings.simplefilter("ignore")
+            import mxnet
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="mxnet")
 
         with _denormals_flushed():
             # The engine starts its threads with the first operation.
@@ -80,7 +85,17 @@ def _load_mxnet():
             "mxnet==1.9.1 setuptools'. Its wheels are for Linux (x86-64, aarch64) and macOS "
             f"(x86-64); this is {platform.system()} {platform.machine()}."
         ) from error
+    except TypeError as error:
+        if sys.flags.optimize < 2:
+            raise
+        raise InputError(
+            "mxnet needs docstrings, which Python drops with -OO or PYTHONOPTIMIZE=2; run it "
+            "without"
+        ) from error
     except OSError as error:
+        if error.errno is not None:
+            # Not of the loader of libraries, which has no such numbers.
+            raise InputError(f"cannot import mxnet ({error})") from error
         raise InputError(
             f"mxnet cannot load a system library ({error}); on Debian or Ubuntu: "
             "apt-get install libgomp1 libquadmath0"

@@ -15,18 +15,22 @@ from aae_mx.errors import AAEError, ConfigError, Interrupted
 NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
-class Command(click.Command):
+class _Ending:
+    def main(self, *args, **kwargs):
+        return _in_one_line(super().main, args, kwargs)
+
+    def get_help(self, ctx):
+        # Not every terminal has the signs in it.
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        return super().get_help(ctx).encode(encoding, "replace").decode(encoding)
+
+
+class Command(_Ending, click.Command):
     """A command that ends in one line for a user's mistake: code 2 for its use, else 1."""
 
-    def main(self, *args, **kwargs):
-        return _in_one_line(super().main, args, kwargs)
 
-
-class Group(click.Group):
+class Group(_Ending, click.Group):
     """The same for a group of commands."""
-
-    def main(self, *args, **kwargs):
-        return _in_one_line(super().main, args, kwargs)
 
 
 def _in_one_line(main, args, kwargs):

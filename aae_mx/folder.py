@@ -192,7 +192,7 @@ class Cache:
         from PIL import Image
 
         skipped = {}
-        shown = not quiet and sys.stderr.isatty()
+        shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
         with ExitStack() as stack:
             stack.enter_context(warnings.catch_warnings())
             # Of an image that is larger than Pillow thinks harmless.

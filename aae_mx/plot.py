@@ -98,18 +98,20 @@ def plot_run(model, out=None, dataset=None, seed=0):
     return out
 
 
-def figures_directory(model):
-    """RUN/figures. Raises InputError if it is a link out of the run."""
-    from aae_mx.files import inside
+def figures_directory(run):
+    """RUN/figures. Raises InputError if it cannot be written, or is a link out of the run."""
+    from aae_mx.files import check_directory, inside
 
-    return inside(model.run, model.run / "figures")
+    path = inside(run, run / "figures")
+    check_directory(path)
+    return path
 
 
 def _made(model, out):
     """The directory ``out``, by default RUN/figures, made if need be."""
     from aae_mx.files import make_directory
 
-    out = figures_directory(model) if out is None else Path(out)
+    out = figures_directory(model.run) if out is None else Path(out)
     make_directory(out)
     return out
 

@@ -109,7 +109,8 @@ class Run:
             path, new = _make_new(model.config, out)
             run = cls(path, keep)
         except OSError as error:
-            raise InputError(f"{path}: cannot be made a run's directory ({error})") from error
+            where = out or _default(model.config)
+            raise InputError(f"{where}: cannot be made a run's directory ({error})") from error
         # Again, now that no other process can write there.
         if set(os.listdir(path)) - {LOCK}:
             run._lock.close()

@@ -1,13 +1,14 @@
 """``python -m aae_mx.train``: train an adversarial autoencoder."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import click
 
 from aae_mx.cli import command, config_options
 from aae_mx.config import Config
-from aae_mx.errors import ConfigError
+from aae_mx.errors import ConfigError, InputError
 
 # The settings that may change when a run goes on.
 CHANGEABLE = ("epochs", "ctx")
@@ -71,15 +72,23 @@ def main(out, resume, skip_damaged, checkpoint_every, keep, snapshots, figures, 
         changes = _changes(resume, out, snapshots, settings)
 
     from aae_mx import training
-    from aae_mx.plot import plot_run
+    from aae_mx.plot import figures_directory, plot_run
 
     how = {"quiet": quiet, "checkpoint_every": checkpoint_every, "keep": keep}
     if resume is None:
         model = training.fit(config, out, snapshots=snapshots, **how)
     else:
+        if figures:
+            figures_directory(resume)
         model = training.resume(resume, skip_damaged=skip_damaged, **changes, **how)
     if figures:
-        directory = plot_run(model)
+        try:
+            directory = plot_run(model)
+        except InputError as error:
+            again = f"python -m aae_mx.plot {shlex.quote(str(model.run))}"
+            raise InputError(
+                f"{error}; the run is finished and saved, draw its figures with: {again}"
+            ) from error
         if not quiet:
             click.echo(f"figures: {directory}")
 

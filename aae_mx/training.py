@@ -43,11 +43,12 @@ autograd, nd = mx.autograd, mx.nd
 
 # Steps between two looks at the losses.
 LOG_EVERY = 50
-# Beyond these a training has diverged (see the values in tests/test_training.py, none of which of a
-# healthy one comes within a tenth): cross-entropies, in nats, which are as large as the logits that
-# are wrong; the root mean square of an array of weights; and codes, in units of the prior's largest
-# (or of 1, where that is smaller: an encoder starts there, whatever the prior is).
-MAX_ENTROPY, MAX_WEIGHT, MAX_CODE = 1000, 1e4, 1e4
+# Beyond these a training has diverged. Cross-entropies, in nats, are as large as the logits that
+# are wrong: the largest of a healthy training was 20, at batches of one image, and pixels stay
+# below 1. Arrays of weights have a root mean square that was at most 1, as Adam moves a weight by
+# little more than its rate. Codes are in units of the prior's largest, or of 1 where that is
+# smaller, as an encoder starts there: the largest was 50, in the first steps.
+MAX_ENTROPY, MAX_WEIGHT, MAX_CODE = 1000, 1000, 10_000
 ENTROPIES = ("discriminator_entropy", "generator_entropy")
 # From which probability on the classifier is taken at its word; Sohn et al. have 0.95.
 SURE = 0.9
@@ -246,17 +247,23 @@ def check_divergence(model, means, codes, when):
     ``means``: of the METRICS lately; ``codes``: of a batch. The metrics alone do not always tell:
     ReLU makes a NaN inside of a network 0, and a squared error has a largest value.
     """
-    weights = {name: parameter.data().reshape(-1) for name, parameter in model.parameters().items()}
+    parameters = model.parameters()
+    weights = [parameter.data().reshape(-1) for parameter in parameters.values()]
     # Squared norms, as they are fast, and not finite if an entry is not.
-    norms = nd.concat(*(nd.dot(weight, weight) for weight in weights.values()), dim=0).asnumpy()
-    sizes = [weight.size for weight in weights.values()]
+    norms = nd.concat(*(nd.dot(weight, weight) for weight in weights), dim=0).asnumpy()
+    means_of_squares = norms / [weight.size for weight in weights]
     prior, _ = model.sample_prior(1000, seed=0)
     pixels = model.n_pixels * model.reconstruction_loss.scale
     limits = [
         *(("the " + name, value, np.inf) for name, value in means.items()),
         *(
-            ("the {}'s {}".format(*name.split("/", 1)), value, MAX_WEIGHT)
-            for name, value in zip(weights, np.sqrt(norms / sizes))
+            # The running variances of batch normalisation are no weights.
+            (
+                "the " + name.replace("/", "'s "),
+                value,
+                np.inf if p.grad_req == "null" else MAX_WEIGHT,
+            )
+            for (name, p), value in zip(parameters.items(), np.sqrt(means_of_squares))
         ),
         ("the reconstruction_loss per pixel", means["reconstruction_loss"] / pixels, MAX_ENTROPY),
         *(("the " + name, means[name], MAX_ENTROPY) for name in ENTROPIES),
