@@ -44,11 +44,12 @@ autograd, nd = mx.autograd, mx.nd
 # Steps between two looks at the losses.
 LOG_EVERY = 50
 # Beyond these a training has diverged. Cross-entropies, in nats, are as large as the logits that
-# are wrong: the largest of a healthy training was 20, at batches of one image, and pixels stay
-# below 1. Arrays of weights have a root mean square that was at most 1, as Adam moves a weight by
-# little more than its rate. Codes are in units of the prior's largest, or of 1 where that is
-# smaller, as an encoder starts there: the largest was 50, in the first steps.
-MAX_ENTROPY, MAX_WEIGHT, MAX_CODE = 1000, 1000, 10_000
+# are wrong: the largest of a healthy training was 20 (batches of one image), that of one which
+# starts from ten times the usual weights 1,300, and of a pixel 1. Arrays of weights have a root
+# mean square that was at most 1, as Adam moves a weight by little more than its rate. Codes are in
+# units of the prior's largest, or of 1 where that is smaller, as an encoder starts there whatever
+# the prior is: the largest were 200, in the first steps.
+MAX_ENTROPY, MAX_WEIGHT, MAX_CODE = 10_000, 1000, 10_000
 ENTROPIES = ("discriminator_entropy", "generator_entropy")
 # From which probability on the classifier is taken at its word; Sohn et al. have 0.95.
 SURE = 0.9
