@@ -108,7 +108,7 @@ class Cache:
         for file in files:
             stat = (folder / file).stat()
             digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode("utf8", "replace"))
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "aae_mx")
+        base = Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache", "aae_mx")
         place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]
         self.directory = base / f"{folder.name}-{place}-{'x'.join(map(str, shape))}"
         self.pixels = self.directory / f"{digest.hexdigest()[:16]}.uint8"
@@ -244,6 +244,15 @@ def decode(path, shape):
         left, top = ((length - side) // 2 for length in image.size)
         square = image.crop((left, top, left + side, top + side))
         return np.asarray(square.resize(size, Image.LANCZOS))
+
+
+def _home():
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise InputError(
+            "this user has no home directory; set XDG_CACHE_HOME to one that can be written"
+        ) from error
 
 
 def _say(text):
