@@ -216,7 +216,7 @@ class Run:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         name = f"checkpoint-{position.epoch:05}-{position.step:07}.npz"
-        directory = self.path / CHECKPOINTS
+        directory = inside(self.path, self.path / CHECKPOINTS)
         write_aside(directory / name, lambda file: file.write(buffer.getbuffer()))
         files = checkpoints(self.path)
         last = files.index(directory / name) + 1
@@ -229,7 +229,7 @@ class Run:
 
 def checkpoints(path):
     """The checkpoints of the run in the directory ``path``, oldest first."""
-    return _files(Path(path, CHECKPOINTS), r"checkpoint-\d{5}-\d{7}\.npz")
+    return _files(Path(path, CHECKPOINTS), r"checkpoint-(\d{5,})-(\d{7,})\.npz")
 
 
 def snapshots(path):
@@ -237,18 +237,23 @@ def snapshots(path):
     directory = Path(path, SNAPSHOTS)
     if directory.exists():
         inside(Path(path), directory)
-    return {int(file.stem[6:]): file for file in _files(directory, r"epoch-\d{5}\.npy")}
+    return {int(file.stem[6:]): file for file in _files(directory, r"epoch-(\d{5,})\.npy")}
 
 
 def _files(directory, pattern):
-    """The files of a directory whose names are of a pattern, in order; none if it is not there."""
+    """The files of a directory with names of a pattern, in the order of the numbers in them.
+
+    None if the directory is not there.
+    """
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise InputError(f"{directory}: cannot be read ({error})") from error
-    return [directory / name for name in sorted(names) if re.fullmatch(pattern, name)]
+    found = filter(None, (re.fullmatch(pattern, name) for name in names))
+    found = sorted(found, key=lambda match: [int(number) for number in match.groups()])
+    return [directory / match[0] for match in found]
 
 
 def read_snapshots(path, n, code_dim):

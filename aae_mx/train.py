@@ -47,7 +47,8 @@ CHANGEABLE = ("epochs", "ctx")
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="How many of the last checkpoints stay.",
+    help="How many of the last checkpoints stay; one takes 46 MB with the defaults, with labels or "
+    "for swiss_roll 71 MB. aae_mx.slim leaves a finished run a quarter to a third of one.",
 )
 @click.option(
     "--snapshots",

@@ -16,7 +16,15 @@ import aae_mx
 from aae_mx import batches, evaluate, train, training
 from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError, Interrupted
-from aae_mx.run import checkpoints, finished_epochs, load, read_history, read_snapshots
+from aae_mx.run import (
+    Position,
+    Run,
+    checkpoints,
+    finished_epochs,
+    load,
+    read_history,
+    read_snapshots,
+)
 
 FORMULATIONS = [
     {"recipe": "reference"},
@@ -134,6 +142,17 @@ def test_checkpoints_kept(tmp_path):
     aae_mx.fit(config, whole, quiet=True)
     aae_mx.resume(tmp_path / "run", quiet=True)
     assert_same_run(whole, tmp_path / "run")
+
+
+def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path):
+    """Also those of more than 99,999 epochs, for which the names were not made."""
+    model = aae_mx.model.AAE(small_config(epochs=200_000), (4, 5), ())
+    with Run.create(model, "data", tmp_path / "run") as run:
+        for epoch, step in ((9, 0), (99_999, 12), (100_000, 3), (100_000, 11), (123_456, 0)):
+            run.save(Position(epoch, step), model)
+    names = [file.name for file in checkpoints(tmp_path / "run")]
+    assert names == ["checkpoint-100000-0000011.npz", "checkpoint-123456-0000000.npz"]
+    assert finished_epochs(tmp_path / "run") == load(tmp_path / "run").epoch == 123_456
 
 
 def start(run, *options):
