@@ -8,10 +8,11 @@ Four names do most of the work::
     model = aae_mx.resume("runs/swiss_roll_supervised", epochs=20)
     codes = model.encode(images)
 
-They are imported on first use, so that ``aae_mx.priors`` and ``aae_mx.plotting``
-can be used without loading MXNet.
+They and the modules are imported on first use, so that ``aae_mx.priors`` and
+``aae_mx.plotting`` can be used without loading MXNet.
 """
 
+import os
 import sys
 
 __version__ = "0.1.0"
@@ -23,17 +24,31 @@ if sys.version_info < (3, 9):
         "'make setup' finds a supported one.".format(*sys.version_info[:2])
     )
 
+# So it stays for a user without an entry in the system's list, if HOME is not set.
+if os.path.expanduser("~") == "~":
+    from aae_mx.home import give_home
+
+    give_home()
+
 _HOME = {"Config": "config", "fit": "training", "resume": "training", "load": "run"}
 __all__ = ["Config", "fit", "load", "resume"]
 
 
 def __getattr__(name):
-    if name in _HOME:
-        from importlib import import_module
+    from importlib import import_module
 
+    if name in _HOME:
         return getattr(import_module("aae_mx." + _HOME[name]), name)
+    if name in _submodules():
+        return import_module("aae_mx." + name)
     raise AttributeError("module 'aae_mx' has no attribute {!r}".format(name))
 
 
 def __dir__():
-    return sorted(list(globals()) + __all__)
+    return sorted(["__doc__", "__version__", *__all__, *_submodules()])
+
+
+def _submodules():
+    from pkgutil import iter_modules
+
+    return [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]

@@ -2,7 +2,18 @@
 
 import click
 
-from aae_mx import __version__, encode, evaluate, explore, export, figures, plot, sample, train
+from aae_mx import (
+    __version__,
+    encode,
+    evaluate,
+    explore,
+    export,
+    figures,
+    plot,
+    sample,
+    slim,
+    train,
+)
 from aae_mx.cli import Group
 
 
@@ -12,7 +23,7 @@ def main():
     """Adversarial Autoencoders in MXNet Gluon."""
 
 
-for _module in (train, evaluate, figures, encode, sample, plot, explore, export):
+for _module in (train, evaluate, figures, encode, sample, plot, explore, export, slim):
     main.add_command(_module.main)
 
 if __name__ == "__main__":

@@ -108,9 +108,11 @@ def _load_mxnet():
     _give_removed_names()
     try:
         with warnings.catch_warnings():
-            # Of distutils, and of strings that newer Pythons read in another way: not the user's.
+            # Of distutils, and of what NumPy and Python have changed since; -W error would stop at
+            # them.
             warnings.simplefilter("ignore")
             import mxnet
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="mxnet")
 
         with _denormals_flushed():
             # The engine starts its threads with the first operation.
@@ -122,7 +124,17 @@ def _load_mxnet():
             "python -m pip install --no-deps mxnet==1.9.1. Its wheels are for Linux (x86-64, "
             f"aarch64) and macOS (x86-64); this is {platform.system()} {platform.machine()}."
         ) from error
+    except TypeError as error:
+        if sys.flags.optimize < 2:
+            raise
+        raise InputError(
+            "mxnet needs docstrings, which Python drops with -OO or PYTHONOPTIMIZE=2; run it "
+            "without"
+        ) from error
     except OSError as error:
+        if error.errno is not None:
+            # Not of the loader of libraries, which has no such numbers.
+            raise InputError(f"cannot import mxnet ({error})") from error
         # The wheel for aarch64 was built with libraries that it does not bring.
         arm = "install Arm Performance Libraries, or use an x86-64 container (docs/Dockerfile)"
         debian = "on Debian or Ubuntu: apt-get install libgomp1 libquadmath0"

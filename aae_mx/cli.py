@@ -12,25 +12,36 @@ from aae_mx.config import CONV, RECIPES, ROLL, Config
 from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name
 from aae_mx.text import printable
 
+# Click 8.2 and later raise it, those before print the help and end with 0.
+NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
-class Command(click.Command):
+
+class _Ending:
+    def main(self, *args, **kwargs):
+        return _in_one_line(super().main, args, kwargs)
+
+    def get_help(self, ctx):
+        # Not every terminal has the signs in it.
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        return super().get_help(ctx).encode(encoding, "replace").decode(encoding)
+
+
+class Command(_Ending, click.Command):
     """A command that ends in one line for a user's mistake: code 2 for its use, else 1."""
 
-    def main(self, *args, **kwargs):
-        return _in_one_line(super().main, args, kwargs)
 
-
-class Group(click.Group):
+class Group(_Ending, click.Group):
     """The same for a group of commands."""
-
-    def main(self, *args, **kwargs):
-        return _in_one_line(super().main, args, kwargs)
 
 
 def _in_one_line(main, args, kwargs):
     try:
         status = main(*args, **{**kwargs, "standalone_mode": False})
         sys.exit(status if isinstance(status, int) else 0)
+    except NO_ARGUMENTS as error:
+        # A group without a command: its help.
+        error.show()
+        sys.exit(error.exit_code)
     except click.UsageError as error:
         # Click would print three lines of usage before the message.
         name = error.ctx.command_path if error.ctx else "aae-mx"

@@ -9,10 +9,12 @@ class ConfigError(AAEError, ValueError):
     """A setting that cannot be used. The command line ends with exit code 2.
 
     ``field`` is the name in :class:`aae_mx.Config`; the command line prints it as its option.
+    ``message`` says what is wrong with ``value``, without the two.
     """
 
     def __init__(self, field, value, message):
         super().__init__(f"{field}={value!r}: {message}")
+        self.field, self.value, self.message = field, value, message
         # A flag has no value.
         given = "" if value is True else f" {option_text(value)}"
         self.option_message = f"{option_name(field)}{given}: {message}"

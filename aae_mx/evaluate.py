@@ -68,17 +68,17 @@ def main(runs, compare, out, images, data_dir, seed, overwrite):
         out = writable_file(out, [".json"], overwrite, "json")
 
     from aae_mx.files import write_aside
-    from aae_mx.run import finished_epochs, load, load_data
+    from aae_mx.run import load, load_data
 
     n = next((given for given in reversed(images) if isinstance(given, int)), None)
     folder = next((given for given in reversed(images) if isinstance(given, str)), None)
     results = []
-    for run in runs:
-        model = load(run)
+    # All of them first: to measure one takes long, and the last may be no run.
+    for run, model in [(run, load(run)) for run in runs]:
         result = {
             "run": str(run),
             "config": model.config.to_dict(),
-            "epoch": finished_epochs(run),
+            "epoch": model.epoch,
             "seed": seed,
             **evaluate(model, n, seed, load_data(model, folder, data_dir)),
         }

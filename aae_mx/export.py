@@ -54,11 +54,12 @@ def main(run, out, images, data_dir, overwrite):
     """
     onnx, _ = _extra()
 
-    from aae_mx.files import inside
+    from aae_mx.files import check_directory, inside
     from aae_mx.run import load, load_data
 
     model = load(run)
     out = inside(run, run / "export") if out is None else Path(out)
+    check_directory(out)
     there = [name for name in FILES if (out / name).exists()]
     if there and not overwrite:
         raise ConfigError("out", out, f"it holds {there[0]} already; add --overwrite")
@@ -106,13 +107,11 @@ def _onnx_mapping():
 
 def metadata(model):
     """What someone needs to know who has only the files: a dictionary for JSON."""
-    from aae_mx.run import finished_epochs
-
     config = model.config
     return {
         "made_by": f"aae_mx {__version__}",
         "dataset": os.path.basename(config.place) if config.place else config.dataset,
-        "epoch": finished_epochs(model.run),
+        "epoch": model.epoch,
         "formulation": config.formulation,
         "prior": config.prior,
         "prior_parameters": config.prior_parameters,
@@ -136,7 +135,7 @@ def export(model, images, out):
     TOLERANCE, and InputError if files cannot be written or the extra ``onnx`` is missing.
     """
     from aae_mx.data import to_unit
-    from aae_mx.files import write_aside
+    from aae_mx.files import make_directory, write_aside
 
     _extra()
     pixels = to_unit(images)
@@ -155,10 +154,7 @@ def export(model, images, out):
             ):
                 worst = max(worst, _compare(file, answer, wanted))
         (aside / METADATA).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{out}: cannot be made ({error})") from error
+        make_directory(out)
         for name in FILES:
             content = (aside / name).read_bytes()
             write_aside(out / name, lambda file, content=content: file.write(content))

@@ -102,7 +102,13 @@ def main(out, recipe, labelled, seeds, epochs, limit, seed, quiet):
         for prior, labels in CONFIGURATIONS
         for n in (dict.fromkeys(labelled) if labels == "some" else (labels,))
     ]
-    draw_figures(configs, out, seeds, quiet)
+    try:
+        draw_figures(configs, out, seeds, quiet)
+    except ConfigError as error:
+        if error.field != "labels":
+            raise
+        # The option of this command that became the setting.
+        raise ConfigError("labelled", error.value, error.message) from error
 
 
 def draw_figures(configs, out, seeds=1, quiet=False):
@@ -110,9 +116,10 @@ def draw_figures(configs, out, seeds=1, quiet=False):
 
     With ``seeds`` above 1 each is trained with so many seeds, from its own on; the figures show
     the first, the numbers are means. Raises InputError if a run there was trained with other
-    settings.
+    settings or is damaged, if there is no room, and as ``fit``; all before the first training.
     """
-    from aae_mx.files import write_aside
+    from aae_mx.data import load_dataset
+    from aae_mx.files import check_directory, write_aside
     from aae_mx.run import CONFIG, load
     from aae_mx.training import fit, resume
 
@@ -122,11 +129,14 @@ def draw_figures(configs, out, seeds=1, quiet=False):
         for n in range(seeds)
         for config in configs
     }
+    check_directory(out / "runs")
     left = {run: _epochs_left(run, config) for run, config in trainings.items()}
     missing = {run: config for run, config in trainings.items() if left[run]}
+    dataset = load_dataset(configs[0], quiet)
+    _check(trainings, missing, dataset, out)
     say(f"{len(trainings) - len(missing)} of {len(trainings)} trainings are there already.")
     if missing:
-        minutes = _estimate(list(missing.values()), [left[run] for run in missing]) / 60
+        minutes = _estimate(list(missing.values()), [left[run] for run in missing], dataset) / 60
         say(f"Training the other {len(missing)} will take about {minutes:.0f} minutes.")
     for run, config in missing.items():
         if (run / CONFIG).exists():
@@ -138,12 +148,12 @@ def draw_figures(configs, out, seeds=1, quiet=False):
         run = _directory(config, 0, out)
         files = {out / f"{config.name}_{figure}.png": figure for figure in _shown(config)}
         if run in missing or not all(file.exists() for file in files):
-            drawn = plot_run(load(run))
+            drawn = plot_run(load(run), dataset=dataset)
             for file, figure in files.items():
                 image = (drawn / f"{figure}.png").read_bytes()
                 write_aside(file, lambda aside, image=image: aside.write(image))
     _overview(configs, out)
-    _results(configs, out, seeds)
+    _results(configs, out, seeds, dataset)
     say(f"figures: {out}")
 
 
@@ -174,13 +184,28 @@ def _epochs_left(run, config):
     return config.epochs - finished_epochs(run)
 
 
-def _estimate(configs, epochs):
+def _check(trainings, missing, dataset, out):
+    """Raise what the trainings would raise, before the first of them."""
+    from aae_mx.batches import training_labels
+    from aae_mx.run import CONFIG, check_new, check_room, load, load_state
+    from aae_mx.training import build_optimizers
+
+    for run, config in trainings.items():
+        training_labels(config, dataset)
+        if not (run / CONFIG).exists():
+            check_new(config, run)
+        elif run in missing:
+            load_state(run, {}, build_optimizers)
+        else:
+            load(run)
+    check_room(out, list(missing.values()), dataset.image_shape, len(dataset.classes))
+
+
+def _estimate(configs, epochs, dataset):
     """Seconds that so many epochs of each config will take, by a few steps of each kind."""
     from aae_mx.batches import images_per_epoch
-    from aae_mx.data import load_dataset
     from aae_mx.training import seconds_per_image
 
-    dataset = load_dataset(configs[0])
     seconds, per_image = 0, {}
     for config, n in zip(configs, epochs):
         # Steps with labels take longer; whether all or some are given makes no difference.
@@ -205,14 +230,12 @@ def _overview(configs, out):
             pair[0].set_title(config.name.replace("_", " "), fontsize="medium", loc="left")
 
 
-def _results(configs, out, seeds):
+def _results(configs, out, seeds, dataset):
     """The metrics of every run beside the baseline's: all as CSV, the means as Markdown."""
-    from aae_mx.data import load_dataset
     from aae_mx.evaluate import METRICS, evaluate, make_judge, show
     from aae_mx.files import write_aside
     from aae_mx.run import load, read_history
 
-    dataset = load_dataset(configs[0])
     judge = make_judge(dataset)
     names = ["prior", "formulation", "labels", "seed", "epochs", "minutes", "images"]
     csv = [[*names, *METRICS, *(f"baseline_{name}" for name in BASELINE_METRICS)]]

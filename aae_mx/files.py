@@ -1,16 +1,26 @@
 """Files that outlive a crash and are not trusted: written aside, locked, read within limits."""
 
+import errno
 import fcntl
 import os
+import shutil
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+
+import click
 
 from aae_mx.errors import InputError
 
 LOCK = ".lock"
 TRAINING = "another process is training there; wait for it or choose another --out"
+# What flock answers where another process holds the lock, and where the file system has none.
+HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+# What fsync answers where the file system does not know it, for directories mostly.
+NO_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
 
 
 def write_aside(path, write):
@@ -24,19 +34,35 @@ def write_aside(path, write):
             with open(aside, "xb") as file:
                 write(file)
                 file.flush()
-                os.fsync(file.fileno())
+                flush(file.fileno())
             os.replace(aside, path)
             _flush_directory(path.parent)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
+        except BaseException as error:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+            if not isinstance(error, OSError):
+                raise
             raise InputError(f"{path}: cannot be written ({error})") from error
 
 
-def _flush_directory(path):
-    """Make a renaming in the directory last through a loss of power."""
-    directory = os.open(path, os.O_RDONLY)
+def flush(descriptor):
+    """Make what was written last through a loss of power, as far as the file system can."""
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise
+
+
+def _flush_directory(path):
+    """The same for a renaming in the directory."""
+    try:
+        directory = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        # One may write into a directory that one may not read.
+        return
+    try:
+        flush(directory)
     finally:
         os.close(directory)
 
@@ -60,21 +86,41 @@ def _uninterrupted():
 
 def never_through_a_link(path, flags):
     """An ``opener`` for files of a run, which may come from a stranger."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if os.path.islink(path):
+            raise InputError(f"{path}: it is a link, which is not written through") from error
+        raise
 
 
 def lock(directory, message=TRAINING, wait=False):
     """An open file that holds the directory's lock; it ends with the process at the latest.
 
     If another process holds it, waits until it does not, or raises InputError with the ``message``.
+    Where the file system has no locks, one line on stderr says so, once, and the file holds none.
     """
     file = open(directory / LOCK, "a", opener=never_through_a_link)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
+        if error.errno in NO_LOCKS:
+            _warn_of_no_locks(directory)
+            return file
         file.close()
+        if error.errno not in HELD:
+            raise
         raise InputError(f"{directory}: {message}") from error
     return file
+
+
+@lru_cache(maxsize=None)
+def _warn_of_no_locks(directory):
+    click.echo(
+        f"{directory}: this file system has no locks, so make sure yourself that no other process "
+        "writes there",
+        err=True,
+    )
 
 
 def read_text(path, name, limit):
@@ -88,7 +134,57 @@ def read_text(path, name, limit):
 
 def inside(path, file):
     """``file``, unless it is a link that leads out of the run's directory ``path``."""
-    real = file.resolve()
+    try:
+        real = file.resolve()
+    except (OSError, RuntimeError) as error:
+        # RuntimeError: of pathlib, for a link to itself.
+        raise InputError(f"{file}: cannot be followed ({error})") from error
     if path.resolve() not in real.parents:
         raise InputError(f"{file}: it is a link that leads out of the run, to {real}")
     return file
+
+
+def check_directory(path):
+    """Raise InputError unless ``path`` is, or can be made, a directory to write into.
+
+    It makes nothing, so that it can come before the work whose results go there.
+    """
+    place = _existing(path)
+    if not place.is_dir():
+        raise InputError(f"{path}: cannot be made ({place} is no directory)")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be made or written (no permission in {place})")
+
+
+def make_directory(path):
+    """Make the directory ``path``, with those above it, if it is not there yet.
+
+    Raises InputError if files cannot be written into it.
+    """
+    check_directory(path)
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made ({error})") from error
+
+
+def free_bytes(path):
+    """How much room is left where ``path`` lies; None where the file system does not say."""
+    try:
+        usage = shutil.disk_usage(_existing(path))
+    except OSError:
+        return None
+    return usage.free if usage.total else None
+
+
+def megabytes(n):
+    """``n`` bytes as a text, in MB."""
+    return f"{n / 1e6:,.1f} MB"
+
+
+def _existing(path):
+    """``path``, or the nearest of the directories above it that is there."""
+    path = Path(path)
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import warnings
@@ -22,7 +21,7 @@ import click
 import numpy as np
 
 from aae_mx.errors import InputError
-from aae_mx.files import lock, write_aside
+from aae_mx.files import flush, free_bytes, lock, megabytes, write_aside
 from aae_mx.text import printable
 from aae_mx.threads import usable_cores
 from aae_mx.walk import FORMATS, find_pictures, what_else
@@ -138,7 +137,7 @@ class Cache:
         for file in self.files:
             stat = (folder / file).stat()
             digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode("utf8", "replace"))
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "aae_mx")
+        base = Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache", "aae_mx")
         place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]
         self.directory = base / f"{folder.name}-{place}-{'x'.join(map(str, shape))}"
         self.pixels = self.directory / f"{digest.hexdigest()[:16]}.uint8"
@@ -191,8 +190,8 @@ class Cache:
     def _fill(self, say, quiet):
         """Decode the files into the cache; returns those left out, and why."""
         needed = len(self.files) * int(np.prod(self.shape))
-        free = shutil.disk_usage(self.directory).free
-        if free < needed:
+        free = free_bytes(self.directory)
+        if free is not None and free < needed:
             raise InputError(
                 f"{self.directory}: the decoded images need {megabytes(needed)}, but only "
                 f"{megabytes(free)} are free; make room or set XDG_CACHE_HOME"
@@ -206,7 +205,7 @@ class Cache:
             with open(aside, "wb") as output:
                 skipped = self._decode(output, quiet)
                 output.flush()
-                os.fsync(output.fileno())
+                flush(output.fileno())
             if len(self.files) - len(skipped) < 2:
                 wanted = "at least two are needed"
                 raise InputError(_too_few(self.folder, self.files, skipped, wanted))
@@ -241,7 +240,7 @@ def decode_all(folder, files, shape, output, quiet):
             return (str(error).strip() or type(error).__name__).splitlines()[0]
 
     skipped = {}
-    shown = not quiet and sys.stderr.isatty()
+    shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         # Of an image that is larger than Pillow thinks harmless.
@@ -309,9 +308,13 @@ def decode(path, shape):
         return np.asarray(square.resize(size, Image.LANCZOS))
 
 
-def megabytes(n):
-    """``n`` bytes as a text, in MB."""
-    return f"{n / 1e6:,.1f} MB"
+def _home():
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise InputError(
+            "this user has no home directory; set XDG_CACHE_HOME to one that can be written"
+        ) from error
 
 
 def _say(text):

@@ -8,7 +8,7 @@ from aae_mx import data, metrics, priors
 from aae_mx.backend import context, mx
 from aae_mx.errors import InputError
 from aae_mx.losses import AdversarialLoss, LabelLoss, ReconstructionLoss
-from aae_mx.networks import NoisyEncoder, build_networks
+from aae_mx.networks import NoisyEncoder, build_networks, parameters
 
 # Images per forward pass outside of training, large enough to keep the cores busy: so many, or
 # fewer of so many pixels together.
@@ -21,10 +21,12 @@ class AAE:
     ``image_shape`` is (height, width), or (height, width, 3) in colour; ``classes`` are the names
     of the labels, none for images without. The networks are
     freshly drawn from the config's seed; ``aae_mx.fit`` and ``aae_mx.load`` return trained
-    ones, with their directory as ``run``.
+    ones, with their directory as ``run`` and the epochs behind them as ``epoch``.
+
+    A model can be copied and pickled; a copy has weights of its own.
     """
 
-    run = None
+    run = epoch = None
 
     def __init__(self, config, image_shape, classes):
         self.config = config
@@ -46,6 +48,48 @@ class AAE:
         )
         self.adversarial_loss = AdversarialLoss()
         self.label_loss = LabelLoss()
+
+    def parameters(self):
+        """The parameters of all networks, {"network/name": Gluon's Parameter}."""
+        return {
+            f"{name}/{key}": parameter
+            for name, network in self.networks.items()
+            for key, parameter in parameters(network).items()
+        }
+
+    def weights(self):
+        """Their values, {"network/name": float32 array}."""
+        return {name: parameter.data().asnumpy() for name, parameter in self.parameters().items()}
+
+    def set_weights(self, arrays):
+        """Take values from what ``weights`` gives; more arrays do no harm."""
+        for name, parameter in self.parameters().items():
+            parameter.set_data(mx.nd.array(arrays[name], ctx=self.ctx))
+
+    def __getstate__(self):
+        # Networks hold pointers into MXNet, which no other process could follow.
+        names = ("config", "image_shape", "classes", "run", "epoch")
+        return {**{name: getattr(self, name) for name in names}, "weights": self.weights()}
+
+    def __setstate__(self, state):
+        self.__init__(state["config"], state["image_shape"], state["classes"])
+        self.run, self.epoch = state["run"], state["epoch"]
+        self.set_weights(state["weights"])
+
+    def __repr__(self):
+        n = sum(int(np.prod(parameter.shape)) for parameter in self.parameters().values())
+        parts = [
+            f"{self.config.prior}, {self.config.formulation}",
+            f"code_dim {self.config.code_dim}",
+            f"image_shape {self.image_shape}",
+            f"{len(self.classes)} classes",
+            f"{n:,} weights",
+        ]
+        if self.epoch is not None:
+            parts.append(f"epoch {self.epoch}")
+        if self.run is not None:
+            parts.append(f"run {self.run}")
+        return f"<AAE: {', '.join(parts)}>"
 
     def encode(self, images):
         """Codes z, float32 of shape (N, code_dim).

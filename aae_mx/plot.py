@@ -57,9 +57,9 @@ def plot_run(model, out=None, dataset=None, seed=0):
     from aae_mx.data import to_unit
     from aae_mx.run import load_data, read_history
 
+    history = read_history(model.run)
     dataset = dataset or load_data(model)
-    out = model.run / "figures" if out is None else Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = _made(model, out)
     codes = model.encode(dataset.train_images[:N_POINTS])
     prior, pieces = model.sample_prior(N_POINTS, seed=seed)
     codes, fitted = plotting.project(codes)
@@ -97,7 +97,25 @@ def plot_run(model, out=None, dataset=None, seed=0):
         between = interpolations(model, first, last, columns - 2)
         plotting.show_interpolations(first, between, last, ax=axes)
     with saved(out / "losses.png", width=15, height=4, columns=3) as axes:
-        plotting.loss_curves(read_history(model.run), axes)
+        plotting.loss_curves(history, axes)
+    return out
+
+
+def figures_directory(run):
+    """RUN/figures. Raises InputError if it cannot be written, or is a link out of the run."""
+    from aae_mx.files import check_directory, inside
+
+    path = inside(run, run / "figures")
+    check_directory(path)
+    return path
+
+
+def _made(model, out):
+    """The directory ``out``, by default RUN/figures, made if need be."""
+    from aae_mx.files import make_directory
+
+    out = figures_directory(model.run) if out is None else Path(out)
+    make_directory(out)
     return out
 
 
@@ -166,6 +184,7 @@ def animate_run(model, out=None, dataset=None, seed=0):
     codes = {
         epoch: plotting.project(codes[:N_MOVING], fitted)[0] for epoch, codes in snapshots.items()
     }
+    out = _made(model, out)
     figure = Figure(figsize=(MOVING_INCHES, MOVING_INCHES), layout="constrained")
     animation = plotting.animate_codes(
         codes,
@@ -178,8 +197,6 @@ def animate_run(model, out=None, dataset=None, seed=0):
     # Laid out once, so that the axes do not tremble.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    out = model.run / "figures" if out is None else Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     # The writer takes the name of a file only.
     with tempfile.TemporaryDirectory() as directory:
         drawn = Path(directory, MOVING)

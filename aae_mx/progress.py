@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 
 import click
 
@@ -30,7 +31,9 @@ class Progress:
     def __exit__(self, *error):
         if self.bar is not None:
             self.bar.render_finish()
-        self.log.close()
+        # What could not be written before cannot be now; that was told then.
+        with suppress(OSError):
+            self.log.close()
 
     def line(self, text):
         """Log ``text``, and print it unless there is a bar or quiet was asked for."""
@@ -39,11 +42,16 @@ class Progress:
         except OSError as error:
             raise InputError(f"{self.log.name}: cannot be written ({error})") from error
         if not self.quiet and self.bar is None:
-            click.echo(text)
+            try:
+                click.echo(text)
+            except OSError:
+                # Whoever read it has gone, or its disk is full. The log has it, too.
+                self.quiet = True
 
     def step(self, epoch, step, means):
         """Move the bar to ``step`` of ``epoch`` and show the metrics' means so far."""
-        if self.quiet or not sys.stderr.isatty():
+        # There is none if the process was started with it closed.
+        if self.quiet or not (sys.stderr and sys.stderr.isatty()):
             return
         if self.bar is None:
             self.bar = click.progressbar(

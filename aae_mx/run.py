@@ -22,7 +22,9 @@ import itertools
 import json
 import os
 import re
+import shlex
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Tuple
 
@@ -33,14 +35,18 @@ from aae_mx.backend import mx
 from aae_mx.config import Config
 from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError, option_name
-from aae_mx.files import LOCK, inside, lock, read_text, write_aside
-from aae_mx.model import AAE
-from aae_mx.networks import (
-    n_parameters,
-    optimized_networks,
-    parameters,
-    trained_parameters,
+from aae_mx.files import (
+    LOCK,
+    check_directory,
+    free_bytes,
+    inside,
+    lock,
+    megabytes,
+    read_text,
+    write_aside,
 )
+from aae_mx.model import AAE
+from aae_mx.networks import n_parameters, optimized_networks, trained_parameters
 
 # Of config.json and the checkpoints; a new one when those of before would mean something else now.
 FORMAT = 6
@@ -57,6 +63,8 @@ METRICS = (
     "generator_entropy",
     "generator_accuracy",
 )
+# How the names of the optimizers' arrays begin in a checkpoint.
+ADAM = "adam/"
 # More than this project ever writes: of the text files, and for the headers of an array in a
 # checkpoint.
 MAX_CONFIG_BYTES, MAX_HISTORY_BYTES, MAX_HEADER_BYTES = 10**6, 10**8, 1000
@@ -95,31 +103,47 @@ class Run:
         ``fingerprint``: of the data, see ``Dataset.fingerprint``. ``snapshots``: whether it keeps
         them. Raises InputError if ``out`` exists and is not empty, or cannot be written.
         """
-        path = _free_name(Path("runs") / model.config.name) if out is None else Path(out)
-        taken = InputError(f"{path}: it is not empty and is not overwritten; choose another --out")
+        check_new(model.config, out)
+        shape, n_labels = model.image_shape, len(model.classes)
+        check_room(out or _default(model.config), [model.config], shape, n_labels, keep)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            # Nothing is left in a directory that is no run's, not even a lock.
-            if any(path.iterdir()) and not (path / LOCK).exists():
-                raise taken
-            # A process that is training there is named before what lies there is.
+            path, new = _make_new(model.config, out)
             run = cls(path, keep)
-            if set(os.listdir(path)) - {LOCK}:
-                run._lock.close()
-                raise taken
+        except OSError as error:
+            where = out or _default(model.config)
+            raise InputError(f"{where}: cannot be made a run's directory ({error})") from error
+        # Again, now that no other process can write there.
+        if set(os.listdir(path)) - {LOCK}:
+            run._lock.close()
+            raise _taken(path)
+        try:
             (path / CHECKPOINTS).mkdir()
             if snapshots:
                 (path / SNAPSHOTS).mkdir()
-        except OSError as error:
+            run._describe(model, fingerprint)
+        except BaseException as error:
+            run._undo(new)
+            if not isinstance(error, OSError):
+                raise
             raise InputError(f"{path}: cannot be made a run's directory ({error})") from error
-        run._describe(model, fingerprint)
         return run
+
+    def _undo(self, new):
+        """Remove what ``create`` made, or the next call would take it for somebody's files."""
+        with suppress(OSError):
+            for name in (CHECKPOINTS, SNAPSHOTS):
+                if (self.path / name).exists():
+                    (self.path / name).rmdir()
+            if new:
+                (self.path / LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
+        self._lock.close()
 
     @classmethod
     def reopen(cls, path, keep=2):
         """The run in the directory ``path``, locked, to go on with it.
 
-        Raises InputError if another process is training there.
+        Raises InputError if another process is training there, or if it cannot be written.
         """
         try:
             run = cls(path, keep)
@@ -136,7 +160,10 @@ class Run:
         self.rows = [row for row in rows if float(row["epoch"]) <= epoch]
         for number, file in snapshots(self.path).items():
             if number > epoch:
-                file.unlink(missing_ok=True)
+                try:
+                    file.unlink(missing_ok=True)
+                except OSError as error:
+                    raise InputError(f"{file}: cannot be removed ({error})") from error
         self._describe(model, fingerprint)
 
     def _describe(self, model, fingerprint):
@@ -167,47 +194,67 @@ class Run:
             name = f"epoch-{epoch:05}.npy"
             write_aside(inside(self.path, directory) / name, lambda file: np.save(file, codes))
 
-    def save(self, position, model, optimizers):
-        """Write a checkpoint of the state at ``position``, and remove those before the last."""
+    def save(self, position, model, optimizers=None):
+        """Write a checkpoint of the state at ``position``, and remove those that are not kept.
+
+        Without ``optimizers`` it is a slim one: the run can be used, but not go on.
+        """
         arrays = {
             "epoch": np.array(position.epoch, np.int64),
             "step": np.array(position.step, np.int64),
             "sums": np.array(position.sums, np.float32),
             "seconds": np.array(position.seconds, np.float64),
         }
-        for name, network in model.networks.items():
-            for key, parameter in parameters(network).items():
-                arrays[f"{name}/{key}"] = parameter.data().asnumpy()
-        for name in optimized_networks(model):
+        arrays.update(model.weights())
+        for name in optimized_networks(model) if optimizers else ():
             adam = optimizers[name]
-            arrays[f"adam/{name}/steps"] = np.array(adam.steps, np.int64)
+            arrays[f"{ADAM}{name}/steps"] = np.array(adam.steps, np.int64)
             for key in adam.means:
-                arrays[f"adam/{name}/mean/{key}"] = adam.means[key].asnumpy()
-                arrays[f"adam/{name}/square/{key}"] = adam.squares[key].asnumpy()
+                arrays[f"{ADAM}{name}/mean/{key}"] = adam.means[key].asnumpy()
+                arrays[f"{ADAM}{name}/square/{key}"] = adam.squares[key].asnumpy()
         arrays["sha256"] = _digest(arrays)
         # In memory first: a full disk then meets a plain write, not the inside of a zip file.
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         name = f"checkpoint-{position.epoch:05}-{position.step:07}.npz"
-        directory = self.path / CHECKPOINTS
+        directory = inside(self.path, self.path / CHECKPOINTS)
         write_aside(directory / name, lambda file: file.write(buffer.getbuffer()))
-        for old in checkpoints(self.path)[: -self.keep]:
-            old.unlink(missing_ok=True)
+        files = checkpoints(self.path)
+        last = files.index(directory / name) + 1
+        # Those after it were damaged: the run has gone back to one before them.
+        for old in files[: max(0, last - self.keep)] + files[last:]:
+            # A file that somebody holds open may stay, on some file systems; until the next time.
+            with suppress(OSError):
+                old.unlink(missing_ok=True)
 
 
 def checkpoints(path):
     """The checkpoints of the run in the directory ``path``, oldest first."""
-    found = Path(path, CHECKPOINTS).glob("checkpoint-*.npz")
-    return sorted(file for file in found if re.fullmatch(r"checkpoint-\d{5}-\d{7}", file.stem))
+    return _files(Path(path, CHECKPOINTS), r"checkpoint-(\d{5,})-(\d{7,})\.npz")
 
 
 def snapshots(path):
     """The snapshots of the run in the directory ``path``, {epoch: file} in order of epochs."""
     directory = Path(path, SNAPSHOTS)
-    if not directory.exists():
-        return {}
-    found = sorted(inside(Path(path), directory).glob("epoch-*.npy"))
-    return {int(file.stem[6:]): file for file in found if re.fullmatch(r"epoch-\d{5}", file.stem)}
+    if directory.exists():
+        inside(Path(path), directory)
+    return {int(file.stem[6:]): file for file in _files(directory, r"epoch-(\d{5,})\.npy")}
+
+
+def _files(directory, pattern):
+    """The files of a directory with names of a pattern, in the order of the numbers in them.
+
+    None if the directory is not there.
+    """
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be read ({error})") from error
+    found = filter(None, (re.fullmatch(pattern, name) for name in names))
+    found = sorted(found, key=lambda match: [int(number) for number in match.groups()])
+    return [directory / match[0] for match in found]
 
 
 def read_snapshots(path, n, code_dim):
@@ -247,14 +294,15 @@ def finished_epochs(path):
     return int(files[-1].stem.split("-")[1]) if files else 0
 
 
-def load(path, ctx="cpu"):
+def load(path, ctx="cpu", skip_damaged=False):
     """The trained model of the run in the directory ``path``, an ``aae_mx.model.AAE``.
 
-    ``ctx``: where to compute, whatever the run was trained on. Raises InputError, naming the
+    ``ctx``: where to compute, whatever the run was trained on. ``skip_damaged``: where the last
+    checkpoint is damaged, take the one before it. Raises InputError, naming the
     file, for a directory that holds no run and for files that are damaged or of another format.
     """
-    model, arrays = _load(path, {"ctx": ctx})
-    if not arrays:
+    model, _, position = read_run(path, {"ctx": ctx}, skip_damaged)
+    if position is None:
         raise InputError(f"{path}: the run has no checkpoint; its first epoch did not finish")
     return model
 
@@ -303,36 +351,36 @@ def _holds_something(directory):
         return False
 
 
-def load_state(path, changes, build_optimizers):
+def load_state(path, changes, build_optimizers, skip_damaged=False):
     """The model of a run, its optimizers and the Position of its last checkpoint, to go on.
 
     ``changes`` are settings to change in its Config. Without a checkpoint yet, all are as at
-    the start. Raises as ``load`` does.
+    the start. Raises as ``load`` does, and InputError for a run that was made slim.
     """
-    model, arrays = _load(path, changes)
+    model, arrays, position = read_run(path, changes, skip_damaged)
+    if position is None:
+        return model, build_optimizers(model), Position()
+    if not any(name.startswith(ADAM) for name in arrays):
+        raise InputError(
+            f"{path}: its optimizer states were removed by aae_mx.slim, so it cannot go on; it can "
+            "only be used, or trained anew"
+        )
     optimizers = build_optimizers(model)
-    if not arrays:
-        return model, optimizers, Position()
     for name in optimized_networks(model):
         adam = optimizers[name]
-        adam.steps = int(arrays[f"adam/{name}/steps"])
+        adam.steps = int(arrays[f"{ADAM}{name}/steps"])
         for key in adam.means:
-            adam.means[key][:] = mx.nd.array(arrays[f"adam/{name}/mean/{key}"], ctx=model.ctx)
-            adam.squares[key][:] = mx.nd.array(arrays[f"adam/{name}/square/{key}"], ctx=model.ctx)
-    counts = [adam.steps for adam in optimizers.values()]
-    if min(int(arrays["epoch"]), int(arrays["step"]), *counts) < 0:
-        raise InputError(f"{checkpoints(path)[-1]}: it counts epochs or steps below 0")
-    position = Position(
-        int(arrays["epoch"]),
-        int(arrays["step"]),
-        tuple(arrays["sums"].tolist()),
-        float(arrays["seconds"]),
-    )
+            adam.means[key][:] = mx.nd.array(arrays[f"{ADAM}{name}/mean/{key}"], ctx=model.ctx)
+            adam.squares[key][:] = mx.nd.array(arrays[f"{ADAM}{name}/square/{key}"], ctx=model.ctx)
     return model, optimizers, position
 
 
-def _load(path, changes):
-    """The model of a run and the arrays of its last checkpoint, {} if it has none."""
+def read_run(path, changes, skip_damaged=False):
+    """The model of a run, the arrays of its last checkpoint and the Position where that is.
+
+    Without a checkpoint the arrays are {} and the Position is None. Arguments as of
+    ``load_state``. Raises as ``load`` does.
+    """
     path = Path(path)
     description = read_description(path)
     config = dataclasses.replace(description["config"], **changes)
@@ -342,30 +390,76 @@ def _load(path, changes):
     except ConfigError as error:
         raise InputError(f"{path / CONFIG}: {error}") from error
     files = checkpoints(path)
-    if files:
-        # Before networks are made, of the size that a damaged config.json may ask for.
-        size = inside(path, files[-1]).stat().st_size
+    short = {}
+    for file in files:
+        size = _size(path, file)
         if size < weights:
-            raise InputError(
-                f"{files[-1]}: it has {size:,} bytes, but the networks of {CONFIG} need {weights:,}"
+            short[file] = (
+                f"{file}: it has {size:,} bytes, but the networks of {CONFIG} need {weights:,}"
             )
+    # Before networks are made, of the size that a damaged config.json may ask for.
+    if files and len(short) == len(files):
+        raise InputError(short[files[-1]])
     model = AAE(config, shape, classes)
     model.run = path
     if not files:
-        return model, {}
+        return model, {}, None
+
+    def read(file):
+        if file in short:
+            raise InputError(short[file])
+        return _read_arrays(file, _expected_arrays(model))
+
+    file = files[-1]
     try:
-        arrays = _read_arrays(files[-1], _expected_arrays(model))
+        arrays = read(file)
     except InputError as error:
-        older = f"; to go back to {files[-2].name}, remove it" if files[1:] else ""
-        raise InputError(f"{error}{older}") from error
-    for name, network in model.networks.items():
-        for key, parameter in parameters(network).items():
-            parameter.set_data(mx.nd.array(arrays[f"{name}/{key}"], ctx=model.ctx))
-    return model, arrays
+        whole = _last_whole(files[:-1], read)
+        if whole is None:
+            raise
+        if not skip_damaged:
+            raise InputError(
+                f"{error}; to go back to {whole[0].name}, which is whole: "
+                f"{go_on_with(path, '--skip-damaged')}"
+            ) from error
+        file, arrays = whole
+    model.set_weights(arrays)
+    position = Position(
+        int(arrays["epoch"]),
+        int(arrays["step"]),
+        tuple(arrays["sums"].tolist()),
+        float(arrays["seconds"]),
+    )
+    if min(int(array) for array in arrays.values() if array.dtype == np.int64) < 0:
+        raise InputError(f"{file}: it counts epochs or steps below 0")
+    model.epoch = position.epoch
+    return model, arrays, position
+
+
+def _size(path, file):
+    try:
+        return inside(path, file).stat().st_size
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+def _last_whole(files, read):
+    """The last of the checkpoints that can be read, and its arrays; or None."""
+    for file in reversed(files):
+        try:
+            return file, read(file)
+        except InputError:
+            pass
+    return None
+
+
+def go_on_with(path, *options):
+    """The command that goes on with the run in the directory ``path``."""
+    return " ".join(["python -m aae_mx.train --resume", shlex.quote(str(path)), *options])
 
 
 def _expected_arrays(model):
-    """What a checkpoint of the model holds: {name: (dtype, shape)}."""
+    """What a checkpoint of the model holds, {name: (dtype, shape)}; a slim one none of ADAM."""
     expected = {
         "epoch": ("<i8", ()),
         "step": ("<i8", ()),
@@ -373,25 +467,29 @@ def _expected_arrays(model):
         "seconds": ("<f8", ()),
         "sha256": ("|u1", (32,)),
     }
-    for name, network in model.networks.items():
-        for key, parameter in parameters(network).items():
-            expected[f"{name}/{key}"] = ("<f4", parameter.shape)
+    for name, parameter in model.parameters().items():
+        expected[name] = ("<f4", parameter.shape)
     for name, network in optimized_networks(model).items():
-        expected[f"adam/{name}/steps"] = ("<i8", ())
+        expected[f"{ADAM}{name}/steps"] = ("<i8", ())
         for key, parameter in trained_parameters(network).items():
             for state in ("mean", "square"):
-                expected[f"adam/{name}/{state}/{key}"] = ("<f4", parameter.shape)
+                expected[f"{ADAM}{name}/{state}/{key}"] = ("<f4", parameter.shape)
     return expected
 
 
 def _read_arrays(file, expected):
-    """The arrays of a checkpoint, exactly those that are expected, with their check sum."""
+    """The arrays of a checkpoint, exactly those that are expected, with their check sum.
+
+    Of a slim one, exactly those that are no optimizer's.
+    """
     sizes = {name: _n_bytes(*of) for name, of in expected.items()}
     try:
         if file.stat().st_size > sum(sizes.values()) + MAX_HEADER_BYTES * (len(sizes) + 1):
             raise InputError(f"{file}: it is larger than a checkpoint of this run can be")
         with zipfile.ZipFile(file) as archive:
             members = {info.filename: info for info in archive.infolist()}
+            if not any(name.startswith(ADAM) for name in members):
+                expected = {n: of for n, of in expected.items() if not n.startswith(ADAM)}
             for name in sorted(set(members) ^ {f"{name}.npy" for name in expected}):
                 what = "is not one of" if name in members else "is missing from"
                 raise InputError(f"{file}: the array {name!r} {what} this run's")
@@ -511,10 +609,77 @@ def _read_rows(path):
         raise InputError(f"{file}: cannot be read ({error})") from error
 
 
-def _free_name(path):
-    """``path``, or the first of path-2, path-3, ... that does not exist."""
-    others = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
-    return next(name for name in itertools.chain([path], others) if not name.exists())
+def check_new(config, out=None):
+    """Raise InputError unless ``Run.create`` can make a run in ``out``; nothing is made here.
+
+    Data may take minutes to load, so this is for before.
+    """
+    path = _default(config).parent if out is None else Path(out)
+    check_directory(path)
+    if out is None or not path.exists():
+        return
+    try:
+        there = set(os.listdir(path))
+        if there - {LOCK}:
+            if LOCK in there:
+                # A process that is training there is named before what lies there is.
+                lock(path).close()
+            raise _taken(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made a run's directory ({error})") from error
+
+
+def check_room(path, configs, image_shape, n_labels, keep=2):
+    """Raise InputError unless ``path`` has room for the checkpoints of trainings of ``configs``.
+
+    ``keep``: how many of each stay; one more is being written.
+    """
+    sizes = [checkpoint_bytes(config, image_shape, n_labels) for config in configs]
+    needed = sum(min(keep, config.epochs) * size for config, size in zip(configs, sizes))
+    needed += max(sizes, default=0)
+    free = free_bytes(path)
+    if free is not None and free < needed:
+        raise InputError(
+            f"{path}: the checkpoints need about {megabytes(needed)}, but only {megabytes(free)} "
+            "are free; make room or choose another --out"
+        )
+
+
+def checkpoint_bytes(config, image_shape, n_labels):
+    """About the size of a checkpoint: the weights, and two numbers for each in every Adam."""
+    # Encoder and decoder are about as large, so another Adam for one has as many as weights.
+    copies = 4 if config.encoder_adam == "separate" else 3
+    return copies * 4 * n_parameters(config, image_shape, n_labels)
+
+
+def _default(config):
+    """The directory of a run for which none was given."""
+    return Path("runs") / config.name
+
+
+def _taken(path):
+    return InputError(f"{path}: it is not empty and is not overwritten; choose another --out")
+
+
+def _make_new(config, out):
+    """The directory ``out``, made if need be, and whether it is new.
+
+    Without ``out``, the first of runs/NAME, runs/NAME-2, ... that can be made: two processes
+    that start at once get one each.
+    """
+    if out is not None:
+        path = Path(out)
+        new = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        return path, new
+    path = _default(config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(2):
+        try:
+            path.mkdir()
+            return path, True
+        except FileExistsError:
+            path = path.with_name(f"{config.name}-{number}")
 
 
 def _cell(value):

@@ -1,13 +1,14 @@
 """``python -m aae_mx.train``: train an adversarial autoencoder."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import click
 
 from aae_mx.cli import command, config_options
 from aae_mx.config import Config
-from aae_mx.errors import ConfigError
+from aae_mx.errors import ConfigError, InputError
 
 # The settings that may change when a run goes on.
 CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
@@ -31,6 +32,11 @@ CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
     "moved, --images or --data-dir names the new place.",
 )
 @click.option(
+    "--skip-damaged",
+    is_flag=True,
+    help="With --resume: where the last checkpoint is damaged, go on from the one before it.",
+)
+@click.option(
     "--checkpoint-every",
     type=click.IntRange(min=1),
     default=1,
@@ -42,7 +48,8 @@ CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="How many of the last checkpoints stay.",
+    help="How many of the last checkpoints stay; one takes 46 MB with the defaults, with labels or "
+    "for swiss_roll 71 MB. aae_mx.slim leaves a finished run a quarter to a third of one.",
 )
 @click.option(
     "--snapshots",
@@ -52,7 +59,7 @@ CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
 )
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def main(out, resume, checkpoint_every, keep, snapshots, figures, quiet, **settings):
+def main(out, resume, skip_damaged, checkpoint_every, keep, snapshots, figures, quiet, **settings):
     """Train an adversarial autoencoder on MNIST, or on images of your own.
 
     The run's directory gets the settings (config.json), one row per epoch (history.csv), the
@@ -60,20 +67,30 @@ def main(out, resume, checkpoint_every, keep, snapshots, figures, quiet, **setti
     save before they stop it; --resume goes on from there as if nothing had happened.
     """
     if resume is None:
+        if skip_damaged:
+            raise click.UsageError("--skip-damaged: it is for a run that goes on; give --resume.")
         config = Config(**settings)
     else:
         changes = _changes(resume, out, snapshots, settings)
 
     from aae_mx import training
-    from aae_mx.plot import plot_run
+    from aae_mx.plot import figures_directory, plot_run
 
     how = {"quiet": quiet, "checkpoint_every": checkpoint_every, "keep": keep}
     if resume is None:
         model = training.fit(config, out, snapshots=snapshots, **how)
     else:
-        model = training.resume(resume, **changes, **how)
+        if figures:
+            figures_directory(resume)
+        model = training.resume(resume, skip_damaged=skip_damaged, **changes, **how)
     if figures:
-        directory = plot_run(model)
+        try:
+            directory = plot_run(model)
+        except InputError as error:
+            again = f"python -m aae_mx.plot {shlex.quote(str(model.run))}"
+            raise InputError(
+                f"{error}; the run is finished and saved, draw its figures with: {again}"
+            ) from error
         if not quiet:
             click.echo(f"figures: {directory}")
 

@@ -14,7 +14,6 @@ that may not be computed yet: the host waits for the device at log intervals onl
 from __future__ import annotations
 
 import itertools
-import shlex
 import signal
 import threading
 import time
@@ -27,15 +26,32 @@ from aae_mx.batches import epoch_batches, images_per_epoch, steps_per_epoch, tra
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
 from aae_mx.model import AAE
-from aae_mx.networks import optimized_networks, parameters
+from aae_mx.networks import optimized_networks
 from aae_mx.optimizer import Adam
 from aae_mx.progress import Progress
-from aae_mx.run import METRICS, Position, Run, load_data, load_state, read_description
+from aae_mx.run import (
+    METRICS,
+    Position,
+    Run,
+    check_new,
+    go_on_with,
+    load_data,
+    load_state,
+    read_description,
+)
 
 autograd, nd = mx.autograd, mx.nd
 
 # Steps between two looks at the losses.
 LOG_EVERY = 50
+# Beyond these a training has diverged. Cross-entropies, in nats, are as large as the logits that
+# are wrong: the largest of a healthy training was 20 (batches of one image), that of one which
+# starts from ten times the usual weights 1,300, and of a pixel 1. Arrays of weights have a root
+# mean square that was at most 1, as Adam moves a weight by little more than its rate. Codes are in
+# units of the prior's largest, or of 1 where that is smaller, as an encoder starts there whatever
+# the prior is: the largest were 200, in the first steps.
+MAX_ENTROPY, MAX_WEIGHT, MAX_CODE = 10_000, 1000, 10_000
+ENTROPIES = ("discriminator_entropy", "generator_entropy")
 # From which probability on the classifier is taken at its word; Sohn et al. have 0.95.
 SURE = 0.9
 
@@ -149,8 +165,11 @@ def build_optimizers(model):
     return optimizers
 
 
-def train_step(model, optimizers, batch):
-    """The phases on one Batch. Returns the METRICS as an NDArray."""
+def train_step(model, optimizers, batch, latest=None):
+    """The phases on one Batch. Returns the METRICS as an NDArray.
+
+    ``latest``: a dictionary that gets the ``codes`` of the batch, (N, code_dim).
+    """
     config = model.config
     scale = batch.left if config.decay == "linear" else 1.0
     codes, *reconstruction = reconstruction_phase(
@@ -161,6 +180,8 @@ def train_step(model, optimizers, batch):
         scale * config.decoder_rate,
         batch.hidden_noise,
     )
+    if latest is not None:
+        latest["codes"] = codes
     for turn in range(config.discriminator_steps):
         discriminator = discriminator_phase(
             model,
@@ -196,7 +217,7 @@ def train_epoch(model, optimizers, images, labels, epoch, watch, at=None, stop=(
     ``at``: the Position from which to go on within it. ``stop``: a list; once something is in
     it, the current batch is the last. ``watch(step, means)`` is called at log intervals with
     the metrics' means so far. Returns the number of batches done, and the metrics' sums over
-    their images as a tuple. Raises AAEError when a metric or a weight is no longer finite.
+    their images as a tuple. Raises AAEError when the training diverges, see ``check_divergence``.
     """
     # Inference may still be laying out weights to its liking, which adam.c must not meet.
     nd.waitall()
@@ -205,41 +226,59 @@ def train_epoch(model, optimizers, images, labels, epoch, watch, at=None, stop=(
     steps = steps_per_epoch(model.config, len(images))
     # Only the last batch of an epoch is smaller.
     seen = at.step * model.config.batch_size
+    totals, counted, latest = np.array(at.sums), seen, {}
     batches = epoch_batches(model, images, labels, epoch)
     for step, batch in enumerate(itertools.islice(batches, at.step, None), start=at.step + 1):
-        sums += len(batch.images) * train_step(model, optimizers, batch)
+        sums += len(batch.images) * train_step(model, optimizers, batch, latest)
         seen += len(batch.images)
         if step % LOG_EVERY == 0 or step == steps or stop:
             # The only place in an epoch where the host waits for the device.
-            means = dict(zip(METRICS, (sums.asnumpy() / seen).tolist()))
-            check_finite(model, means, f"epoch {epoch}, step {step}")
-            watch(step, means)
+            before, totals = totals, sums.asnumpy()
+            lately = dict(zip(METRICS, ((totals - before) / (seen - counted)).tolist()))
+            check_divergence(model, lately, latest["codes"], f"epoch {epoch}, step {step}")
+            counted = seen
+            watch(step, dict(zip(METRICS, (totals / seen).tolist())))
         if stop:
             break
     return step, tuple(sums.asnumpy().tolist())
 
 
-def check_finite(model, means, when):
-    """Raise AAEError if a metric or a weight is not finite, naming its phase or network.
+def check_divergence(model, means, codes, when):
+    """Raise AAEError if a metric, a weight or a code is not finite or beyond reason, naming it.
 
-    The metrics do not always tell: ReLU makes a NaN inside of a network 0.
+    ``means``: of the METRICS lately; ``codes``: of a batch. The metrics alone do not always tell:
+    ReLU makes a NaN inside of a network 0, and a squared error has a largest value.
     """
-    bad = [f"the {name}" for name, value in means.items() if not np.isfinite(value)]
-    if not bad:
-        weights = {
-            f"the {name}'s {key}": parameter.data().reshape(-1)
-            for name, network in model.networks.items()
-            for key, parameter in parameters(network).items()
-        }
-        # Squared norms, as they are fast, and not finite if an entry is not.
-        norms = nd.concat(*(nd.dot(weight, weight) for weight in weights.values()), dim=0)
-        bad = [name for name, norm in zip(weights, norms.asnumpy()) if not np.isfinite(norm)]
-    if bad:
-        raise AAEError(
-            f"{when}: {bad[0]} is no longer finite; the training has diverged. The last "
-            "checkpoint is kept. Try a smaller --generator-rate, --discriminator-rate, "
-            "--reconstruction-rate or --clip"
-        )
+    parameters = model.parameters()
+    weights = [parameter.data().reshape(-1) for parameter in parameters.values()]
+    # Squared norms, as they are fast, and not finite if an entry is not.
+    norms = nd.concat(*(nd.dot(weight, weight) for weight in weights), dim=0).asnumpy()
+    means_of_squares = norms / [weight.size for weight in weights]
+    prior, _ = model.sample_prior(1000, seed=0)
+    pixels = model.n_pixels * model.reconstruction_loss.scale
+    limits = [
+        *(("the " + name, value, np.inf) for name, value in means.items()),
+        *(
+            # The running variances of batch normalisation are no weights.
+            (
+                "the " + name.replace("/", "'s "),
+                value,
+                np.inf if p.grad_req == "null" else MAX_WEIGHT,
+            )
+            for (name, p), value in zip(parameters.items(), np.sqrt(means_of_squares))
+        ),
+        ("the reconstruction_loss per pixel", means["reconstruction_loss"] / pixels, MAX_ENTROPY),
+        *(("the " + name, means[name], MAX_ENTROPY) for name in ENTROPIES),
+        ("the largest code", np.abs(codes.asnumpy()).max(), MAX_CODE * max(1, np.abs(prior).max())),
+    ]
+    for name, value, limit in limits:
+        if not (np.isfinite(value) and value <= limit):
+            what = f"is {value:.1e}, beyond reason" if np.isfinite(value) else "is no longer finite"
+            raise AAEError(
+                f"{when}: {name} {what}; the training has diverged. The last "
+                "checkpoint is kept. Try a smaller --generator-rate, --discriminator-rate, "
+                "--reconstruction-rate, --decoder-rate or --clip"
+            )
 
 
 def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=False):
@@ -252,6 +291,7 @@ def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=Fal
     InputError for settings and data that cannot be used, before anything is written, AAEError
     if the training diverges, and Interrupted, once the state is saved.
     """
+    check_new(config, out)
     dataset = load_dataset(config, quiet)
     # Refuses a number of labels that the data do not have, before anything is written.
     training_labels(config, dataset)
@@ -263,21 +303,22 @@ def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=Fal
     return model
 
 
-def resume(path, quiet=False, checkpoint_every=1, keep=2, **changes):
+def resume(path, quiet=False, checkpoint_every=1, keep=2, skip_damaged=False, **changes):
     """Go on with the run in the directory ``path`` where its last checkpoint is.
 
     The result is what the run would have become without the stop, bit for bit, on the same
     machine with as many threads. ``changes``: ``epochs``, to extend it, and ``ctx``; a linear
     decay then goes on along the line of the new length. ``images`` or ``data_dir``: where the data
-    are now, if they have been moved. The rest as ``fit``. Raises ConfigError if all epochs are
-    done, InputError if the data are not those of the run or a file is damaged.
+    are now, if they have been moved. ``skip_damaged``: where the last checkpoint is damaged, go on
+    from the one before it. The rest as ``fit``. Raises ConfigError if all epochs are done,
+    InputError if the data are not those of the run, a file is damaged or the run was made slim.
     """
     description = read_description(path)
     changes = {name: value for name, value in changes.items() if value is not None}
     # Refuses a place that the run cannot have.
     description["config"].moved(changes.get("images"), changes.get("data_dir"))
     with Run.reopen(path, keep) as run:
-        model, optimizers, position = load_state(path, changes, build_optimizers)
+        model, optimizers, position = load_state(path, changes, build_optimizers, skip_damaged)
         epochs = model.config.epochs
         if position.epoch >= epochs:
             raise ConfigError(
@@ -334,6 +375,7 @@ def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
                     "seconds": time.monotonic() - start,
                 }
                 position = Position(epoch)
+                model.epoch = epoch
                 # These first: if this ends in between, they are dropped and made again.
                 run.add(row)
                 run.keep_snapshot(epoch, model, dataset)
@@ -341,12 +383,11 @@ def _train(run, model, optimizers, dataset, position, quiet, checkpoint_every):
                     run.save(position, model, optimizers)
                 progress.epoch(row)
             if stop:
-                resume = f"python -m aae_mx.train --resume {shlex.quote(str(run.path))}"
                 raise Interrupted(
                     stop[0],
                     f"stopped after epoch {position.epoch}, step {position.step}, and saved; "
                     + (
-                        f"go on with: {resume}"
+                        f"go on with: {go_on_with(run.path)}"
                         if position.epoch < config.epochs
                         else "it was the last"
                     ),

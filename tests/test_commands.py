@@ -1,4 +1,5 @@
 import csv
+import io
 import os
 import shutil
 import signal
@@ -6,14 +7,27 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import small_options, write_idx
+from conftest import small_config, small_options, write_idx
 
 import aae_mx
-from aae_mx import __main__, encode, evaluate, explore, export, figures, plot, sample, train
-from aae_mx.run import read_history
+from aae_mx import (
+    __main__,
+    encode,
+    evaluate,
+    explore,
+    export,
+    figures,
+    plot,
+    sample,
+    slim,
+    train,
+)
+from aae_mx.errors import InputError
+from aae_mx.run import checkpoints, read_history
 
 POST = [
     "gaussian_unsupervised",
@@ -49,6 +63,7 @@ def is_png(path):
         (figures.main, "--out figures"),
         (explore.main, "aae_mx.explore runs/swiss_roll_supervised"),
         (export.main, "aae_mx.export runs/swiss_roll_supervised"),
+        (slim.main, "aae_mx.slim runs/swiss_roll_supervised"),
     ],
 )
 def test_help_has_defaults_and_an_example(call, command, example):
@@ -288,10 +303,131 @@ def test_figures_of_several_seeds(monkeypatch, call, refused, tmp_path):
     assert "--labelled 20,0: expected at least 1 labelled image" in message
 
 
+@pytest.fixture
+def too_early(monkeypatch):
+    """What takes long, and must not have begun."""
+
+    def fail(*arguments, **options):
+        raise AssertionError("the work began before everything was checked")
+
+    for name in (
+        *("training.fit", "training.resume", "training.seconds_per_image", "evaluate.evaluate"),
+        *("model.AAE.encode", "model.AAE.decode"),
+    ):
+        monkeypatch.setattr(f"aae_mx.{name}", fail)
+
+
+def test_figures_checks_its_labels_first(refused, too_early, tmp_path):
+    out = ["--out", tmp_path / "figures", "--quiet"]
+    message = refused(figures.main, *out, "--limit", 1000, code=2)
+    assert "--labelled 1000: as many of each class are needed, but class 0 has only" in message
+    message = refused(figures.main, *out, "--limit", 300, code=2)
+    assert "--labelled 1000: there are only 300 training images" in message
+    message = refused(figures.main, *out, "--labelled", "1000,9", code=2)
+    assert "--labelled 9: there are 10 classes" in message
+    assert not (tmp_path / "figures").exists()
+
+
+def test_figures_checks_its_place_first(refused, too_early, tmp_path, monkeypatch):
+    out = tmp_path / "figures"
+    options = ["--limit", 300, "--labelled", 50, "--epochs", 2, "--quiet", "--out", out]
+    out.write_text("mine")
+    assert f"{out} is no directory" in refused(figures.main, *options, code=1)
+    out.unlink()
+    foreign = out / "runs/swiss_roll_semi_supervised_50"
+    foreign.mkdir(parents=True)
+    (foreign / "letter.txt").write_text("mine")
+    message = refused(figures.main, *options, code=1)
+    assert f"{foreign}: it is not empty and is not overwritten" in message
+    shutil.rmtree(foreign)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=10**9, free=10**8))
+        message = refused(figures.main, *options, code=1)
+        assert "the checkpoints need about" in message and "only 100.0 MB are free" in message
+
+
+def test_figures_checks_the_runs_that_are_there_first(too_early, supervised_run, tmp_path):
+    """One whose checkpoint is damaged, and one that is unfinished and cannot go on."""
+    configs = [small_config(), small_config(prior="swiss_roll", labels="all")]
+    run = tmp_path / "runs/swiss_roll_supervised"
+    shutil.copytree(supervised_run, run)
+    last = checkpoints(run)[-1]
+    last.write_bytes(last.read_bytes()[:-1])
+    with pytest.raises(InputError, match=f"{last}: "):
+        figures.draw_figures(configs, tmp_path, quiet=True)
+    last.unlink()
+    slim.slim(run, force=True)
+    with pytest.raises(InputError, match="it cannot go on"):
+        figures.draw_figures(configs, tmp_path, quiet=True)
+    assert os.listdir(tmp_path / "runs") == [run.name]
+
+
+def test_evaluate_checks_all_runs_first(refused, too_early, supervised_run, tmp_path):
+    message = refused(evaluate.main, supervised_run, supervised_run, tmp_path / "none", code=1)
+    assert f"{tmp_path / 'none'}: there is no run here" in message
+
+
+@pytest.mark.parametrize("command", [plot.main, export.main])
+def test_places_are_checked_before_the_work(refused, too_early, supervised_run, tmp_path, command):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file/below"):
+        message = refused(command, supervised_run, "--out", out, code=1)
+        assert f"{out}: cannot be made" in message
+
+
+def test_figures_of_a_run_are_not_drawn_through_a_link(
+    refused, too_early, supervised_run, tmp_path
+):
+    shutil.copytree(supervised_run, tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run/figures").symlink_to(tmp_path / "elsewhere")
+    options = [
+        [plot.main, tmp_path / "run"],
+        [train.main, "--resume", tmp_path / "run", "--epochs", 3],
+    ]
+    for command, *arguments in options:
+        message = refused(command, *arguments, code=1)
+        assert "is a link that leads out of the run" in message
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_figures_that_cannot_be_drawn_after_a_training(refused, supervised_run, tmp_path):
+    """The training is not lost, and the message says so."""
+    shutil.copytree(supervised_run, tmp_path / "run")
+    (tmp_path / "run/figures/pz.png").mkdir(parents=True)
+    options = ["--resume", tmp_path / "run", "--epochs", 3, "--quiet"]
+    message = refused(train.main, *options, code=1)
+    assert "pz.png: cannot be written" in message and "the run is finished and saved" in message
+    assert f"python -m aae_mx.plot {tmp_path / 'run'}" in message
+    assert aae_mx.load(tmp_path / "run").epoch == 3
+
+
+def test_group_without_a_command_is_its_help(call):
+    """Click ends with 0 up to 8.1, and with 2 since."""
+    status, output = call(__main__.main)
+    assert status in (0, 2) and output == call(__main__.main, "--help")[1]
+    assert output.startswith("Usage: ") and len(output.splitlines()) > 10
+
+
+def test_help_through_the_group(call):
+    status, output = call(__main__.main, "train", "--help")
+    assert status == 0 and output.startswith("Usage: ") and "--generator-rate" in output
+
+
+def test_help_where_signs_are_missing(monkeypatch):
+    file = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr("sys.stdout", file)
+    with pytest.raises(SystemExit) as end:
+        train.main(["--help"])
+    assert end.value.code == 0
+    file.seek(0)
+    assert "?(2 / inputs)" in " ".join(file.read().split())
+
+
 def test_group(call):
     status, output = call(__main__.main, "--help")
     assert status == 0
-    names = "train evaluate figures encode sample plot explore export"
+    names = "train evaluate figures encode sample plot explore export slim"
     for name in names.split():
         assert f"\n  {name} " in output
     assert call(__main__.main, "--version")[1].strip().endswith(aae_mx.__version__)

@@ -17,9 +17,7 @@ def test_script(name, tmp_path):
     assert (tmp_path / "run" / "codes.png").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["unsupervised", "supervised", "semi_supervised", "larger_images"]
-)
+@pytest.mark.parametrize("name", ["unsupervised", "supervised", "semi_supervised", "larger_images"])
 def test_options(name, call, refused):
     program = runpy.run_path(str(EXAMPLES / f"{name}.py"))["program"]
     status, output = call(program, "--help")

@@ -1,6 +1,8 @@
 """Stopping a training in every way, and going on with it: bit for bit as if it had not stopped."""
 
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +13,18 @@ import pytest
 from conftest import small_config, small_options
 
 import aae_mx
-from aae_mx import batches, train, training
+from aae_mx import batches, evaluate, train, training
+from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError, Interrupted
-from aae_mx.run import checkpoints, finished_epochs, load, read_history
+from aae_mx.run import (
+    Position,
+    Run,
+    checkpoints,
+    finished_epochs,
+    load,
+    read_history,
+    read_snapshots,
+)
 
 FORMULATIONS = [
     {"recipe": "reference"},
@@ -133,6 +144,17 @@ def test_checkpoints_kept(tmp_path):
     assert_same_run(whole, tmp_path / "run")
 
 
+def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path):
+    """Also those of more than 99,999 epochs, for which the names were not made."""
+    model = aae_mx.model.AAE(small_config(epochs=200_000), (4, 5), ())
+    with Run.create(model, "data", tmp_path / "run") as run:
+        for epoch, step in ((9, 0), (99_999, 12), (100_000, 3), (100_000, 11), (123_456, 0)):
+            run.save(Position(epoch, step), model)
+    names = [file.name for file in checkpoints(tmp_path / "run")]
+    assert names == ["checkpoint-100000-0000011.npz", "checkpoint-123456-0000000.npz"]
+    assert finished_epochs(tmp_path / "run") == load(tmp_path / "run").epoch == 123_456
+
+
 def start(run, *options):
     """A process that trains into ``run``."""
     return subprocess.Popen(
@@ -204,6 +226,103 @@ def test_killed_and_resumed_is_unbroken(tmp_path):
     if finished_epochs(run) < epochs:
         aae_mx.resume(run, quiet=True)
     assert_same_run(tmp_path / "whole", run)
+
+
+# A last checkpoint that is damaged: the run goes back to the one before.
+
+
+def cut(content):
+    return content[: len(content) // 2]
+
+
+def flipped(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of three epochs, with snapshots and three checkpoints."""
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    config = small_config(prior="swiss_roll", labels="all", epochs=3)
+    aae_mx.fit(config, path, quiet=True, keep=3, snapshots=True)
+    return path
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "my run")
+    return tmp_path / "my run"
+
+
+def damage(file, how):
+    file.write_bytes(how(file.read_bytes()))
+
+
+@pytest.mark.parametrize("how", [cut, flipped, lambda content: b""])
+def test_a_damaged_checkpoint(call, refused, whole, copy, how):
+    last = checkpoints(copy)[-1]
+    damage(last, how)
+    command = f"python -m aae_mx.train --resume '{copy}' --skip-damaged"
+    hint = f"; to go back to checkpoint-00002-0000000.npz, which is whole: {command}"
+    for command, *options in (
+        [evaluate.main, copy],
+        [train.main, "--resume", copy, "--epochs", 4],
+    ):
+        message = refused(command, *options, code=1)
+        assert str(last) in message and message.endswith(hint + "\n")
+    model = aae_mx.load(copy, skip_damaged=True)
+    assert model.epoch == 2
+    codes = read_snapshots(copy, 300, 2)
+    np.testing.assert_array_equal(model.encode(load_dataset(model.config).test_images), codes[2])
+    # As the message says.
+    assert call(train.main, *shlex.split(hint)[-3:], "--quiet", "--no-figures") == (0, "")
+    assert_same_run(whole, copy)
+    for epoch, kept in read_snapshots(copy, 300, 2).items():
+        np.testing.assert_array_equal(kept, codes[epoch])
+
+
+def test_only_a_whole_checkpoint_is_named(refused, call, copy):
+    first, second, third = checkpoints(copy)
+    damage(second, cut)
+    damage(third, cut)
+    assert "to go back to checkpoint-00001" in refused(evaluate.main, copy, code=1)
+    damage(first, flipped)
+    for skip in (False, True):
+        with pytest.raises(InputError, match="00003-0000000.npz: cannot be read") as error:
+            load(copy, skip_damaged=skip)
+        assert "to go back" not in str(error.value)
+    for file in (first, second):
+        file.unlink()
+    with pytest.raises(InputError, match="checkpoint-00003-0000000.npz: cannot be read"):
+        aae_mx.resume(copy, skip_damaged=True)
+
+
+def test_a_whole_checkpoint_is_not_skipped(refused, copy):
+    assert load(copy, skip_damaged=True).epoch == 3
+    options = ["--resume", copy, "--skip-damaged"]
+    assert "has finished 3" in refused(train.main, *options, code=2)
+    assert "give --resume" in refused(train.main, "--skip-damaged", code=2)
+
+
+def test_a_damaged_checkpoint_stays_until_there_is_a_new_one(whole, copy, monkeypatch):
+    """Also if the run stops in between; then what lies after the new one goes."""
+    last = checkpoints(copy)[-1]
+    damage(last, cut)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_epoch", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            aae_mx.resume(copy, quiet=True, skip_damaged=True)
+    assert last.exists()
+    for keep in (1, 2):
+        with monkeypatch.context() as patch:
+            stop_after(patch, 2)
+            with pytest.raises(Interrupted, match=f"after epoch 2, step {2 * keep}, and saved"):
+                aae_mx.resume(copy, quiet=True, skip_damaged=True, keep=keep)
+        assert checkpoints(copy)[-1].name == f"checkpoint-00002-000000{2 * keep}.npz"
+        assert len(checkpoints(copy)) == keep
+    aae_mx.resume(copy, quiet=True)
+    assert_same_run(whole, copy)
 
 
 # Disks that are full and files that go.

@@ -67,9 +67,7 @@ def test_quotas_of_containers(tmp_path, monkeypatch, files, quotas):
 
 def test_the_affinity_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(threads, "_cpus", lambda: {5})
-    root = system(
-        tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "800000 100000"}
-    )
+    root = system(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "800000 100000"})
     assert usable_cores(root) == 1
 
 
@@ -86,7 +84,7 @@ class Clock:
     def stat(self, path):
         # In hundredths of a second on most systems; a CPU of others comes after the two.
         ticks = round(self.all * os.sysconf("SC_CLK_TCK"))
-        return f"cpu  9 9 9 9\ncpu0 {ticks} 0 0 77 8 0 0 0 0 0\ncpu1 0 0 0 5 5 0 0 0 0 0\ncpu2 99 9\n"
+        return f"cpu  9 9 9 9\ncpu0 {ticks} 0 0 77 8 0 0 0\ncpu1 0 0 0 5 5 0 0 0\ncpu2 99 9\n"
 
     def passes(self, own, others):
         """One second in which this process and others keep so many cores busy."""
@@ -131,9 +129,7 @@ def test_without_the_file_nobody_is_seen(monkeypatch):
 def test_another_program_is_seen():
     """All CPUs busy with others, as this process waits."""
     count = len(threads._cpus())
-    busy = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)
-    ]
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         neighbours = Neighbours(threads=count)
         end = time.monotonic() + 20

@@ -2,16 +2,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import small_config, small_options
 
-from aae_mx import Config, batches, fit, load, training
+from aae_mx import Config, batches, fit, load, train, training
 from aae_mx.backend import mx
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError
 from aae_mx.losses import AdversarialLoss, LabelLoss, ReconstructionLoss
 from aae_mx.model import AAE
 from aae_mx.networks import parameters
-from aae_mx.run import read_history
+from aae_mx.run import METRICS, checkpoints, read_history
 
 nd = mx.nd
 
@@ -516,14 +516,24 @@ def test_options_train(tmp_path, settings):
 
 
 @pytest.mark.parametrize(
-    ("network", "array", "message"),
+    ("network", "array", "value", "message"),
     [
-        ("decoder", "layers.2.bias", "epoch 2, step 6: the reconstruction_loss is no longer"),
+        ("decoder", "layers.2.bias", np.nan, "the reconstruction_loss is no longer finite"),
         # ReLU makes a NaN 0, so that this one never reaches a loss.
-        ("encoder", "layers.0.bias", "epoch 2, step 6: the encoder's layers.0.bias is no longer"),
+        ("encoder", "layers.0.bias", np.nan, "the encoder's layers.0.bias is no longer finite"),
+        # Finite, but beyond reason; of these the squared error and the codes say nothing.
+        (
+            "decoder",
+            "layers.2.bias",
+            1e6,
+            r"the decoder's layers.2.bias is 1.0e\+06, beyond",
+        ),
+        ("encoder", "layers.0.bias", -1e6, r"the encoder's layers.0.bias is 1.0e\+06, beyond"),
     ],
 )
-def test_diverging_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch, network, array, message):
+def test_diverging_stops_and_keeps_the_checkpoint(
+    tmp_path, monkeypatch, network, array, value, message
+):
     epochs = []
     train_epoch = training.train_epoch
 
@@ -531,12 +541,79 @@ def test_diverging_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch, network
         epochs.append(1)
         if len(epochs) == 2:
             bias = parameters(model.networks[network])[array]
-            bias.set_data(nd.full(bias.shape, np.nan))
+            bias.set_data(nd.full(bias.shape, value))
         return train_epoch(model, *arguments)
 
     monkeypatch.setattr(training, "train_epoch", poisoned)
-    with pytest.raises(AAEError, match=message + ".*The last checkpoint is kept"):
+    message = f"epoch 2, step 6: {message}.*the training has diverged. The last checkpoint is kept"
+    with pytest.raises(AAEError, match=message):
         fit(small_config(epochs=3), tmp_path / "run", quiet=True)
     images = load_dataset(small_config()).test_images
     assert np.isfinite(load(tmp_path / "run").encode(images)).all()
     assert read_history(tmp_path / "run")["epoch"] == [1]
+    assert [int(file.stem.split("-")[1]) for file in checkpoints(tmp_path / "run")] == [1]
+
+
+def reach(**metrics):
+    """The arguments of ``check_divergence`` for a model as it is drawn, with some metrics."""
+    model = AAE(small_config(reduction="sum"), (4, 5), "0123456789")
+    means = {**dict.fromkeys(METRICS, 0.5), **metrics}
+    return model, means, nd.ones((3, 2)), "now"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "code", "message"),
+    [
+        ({"generator_entropy": 10_001}, 1, r"the generator_entropy is 1.0e\+04, beyond reason"),
+        ({"discriminator_entropy": 1e5}, 1, r"the discriminator_entropy is 1.0e\+05, beyond"),
+        # The sum over 20 pixels.
+        (
+            {"reconstruction_loss": 220_000},
+            1,
+            r"now: the reconstruction_loss per pixel is 1.1e",
+        ),
+        ({}, 1e6, r"the largest code is 1.0e\+06, beyond reason"),
+        ({}, np.nan, "the largest code is no longer finite"),
+    ],
+)
+def test_beyond_reason(metrics, code, message):
+    model, means, codes, when = reach(**metrics)
+    with pytest.raises(AAEError, match=message):
+        training.check_divergence(model, means, codes * code, when)
+    # What is large, but may be.
+    training.check_divergence(*reach(reconstruction_loss=9000, generator_entropy=1500))
+
+
+@pytest.mark.parametrize("arch", ["mlp", "conv"])
+@pytest.mark.parametrize(
+    ("phase", "rate"),
+    [
+        *(("generator", rate) for rate in (1e3, 1e9)),
+        *((phase, 1e9) for phase in ("discriminator", "reconstruction", "decoder")),
+    ],
+)
+def test_absurd_rates_end_in_one_line(refused, tmp_path, arch, phase, rate):
+    if arch == "mlp":
+        options = small_options(limit=600)
+    else:
+        options = ["--arch", "conv", "--filters", 2, "--limit", 200, "--batch-size", 10]
+    message = refused(
+        train.main, *options, f"--{phase}-rate", rate, "--out", tmp_path, "--quiet", code=1
+    )
+    assert "the training has diverged" in message and "epoch 1, step " in message
+    assert checkpoints(tmp_path) == [] and not (tmp_path / "history.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_size": 1, "limit": 30},
+        {"batch_size": 1, "limit": 30, "prior": "uniform", "labels": "all"},
+        {"code_dim": 64, "prior": "swiss_roll"},
+        {"reconstruction": "cross_entropy", "reduction": "sum"},
+        {"prior_std": 1e-4, "init_std": 0.3},
+        {"arch": "conv", "hidden": None, "filters": 2, "batch_size": 1, "limit": 30},
+    ],
+)
+def test_what_is_small_or_unusual_does_not_diverge(tmp_path, settings):
+    assert fit(small_config(**settings), tmp_path / "run", quiet=True).epoch == 2
