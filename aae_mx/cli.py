@@ -10,6 +10,7 @@ import click
 
 from aae_mx.config import CONV, RECIPES, ROLL, Config
 from aae_mx.errors import AAEError, ConfigError, Interrupted
+from aae_mx.text import LACKING, printable, say, to_nowhere
 
 
 class Command(click.Command):
@@ -27,6 +28,9 @@ class Group(click.Group):
 
 
 def _in_one_line(main, args, kwargs):
+    if hasattr(sys.stdout, "reconfigure"):
+        # What click prints, as --help, may have characters that a terminal lacks, too.
+        sys.stdout.reconfigure(errors=LACKING)
     try:
         status = main(*args, **{**kwargs, "standalone_mode": False})
         sys.exit(status if isinstance(status, int) else 0)
@@ -41,6 +45,10 @@ def _in_one_line(main, args, kwargs):
         _fail(error.option_message, 2)
     except Interrupted as error:
         _fail(str(error), 128 + error.signal)
+    except BrokenPipeError:
+        # Who read the help has gone.
+        to_nowhere(sys.stdout)
+        sys.exit(1)
     except (AAEError, OSError) as error:
         _fail(str(error), 1)
     except (click.Abort, KeyboardInterrupt):
@@ -55,7 +63,7 @@ def _in_one_line(main, args, kwargs):
 
 
 def _fail(message, status):
-    click.echo(f"Error: {message}", err=True)
+    say(f"Error: {printable(message)}", err=True)
     sys.exit(status)
 
 

@@ -4,6 +4,7 @@ import click
 import numpy as np
 
 from aae_mx.cli import command, option_overwrite, option_run, option_seed, writable_file
+from aae_mx.text import say
 
 # Of the originals, as floats; no more are written.
 MAX_BYTES = 2**30
@@ -55,7 +56,7 @@ def main(run, out, split, seed, overwrite):
     if pieces is not None:
         arrays["py"] = pieces
     write_aside(out, lambda file: np.savez_compressed(file, **arrays))
-    click.echo(f"{out}: codes of {len(codes):,} {split} images")
+    say(f"{out}: codes of {len(codes):,} {split} images")
 
 
 if __name__ == "__main__":

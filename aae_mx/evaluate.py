@@ -11,6 +11,7 @@ import numpy as np
 from aae_mx import metrics
 from aae_mx.cli import command, option_overwrite, option_seed, writable_file
 from aae_mx.errors import InputError
+from aae_mx.text import say
 
 # Prior samples of which a code's nearest is looked for, as in the baseline.
 N_PRIOR = 20_000
@@ -57,6 +58,10 @@ def main(runs, compare, out, n, seed, overwrite):
     from aae_mx.run import finished_epochs, load
 
     results = []
+
+    def text():
+        return json.dumps({"runs": results}, indent=2) + "\n"
+
     for run in runs:
         model = load(run)
         result = {
@@ -67,15 +72,15 @@ def main(runs, compare, out, n, seed, overwrite):
             **evaluate(model, n, seed),
         }
         results.append(result)
+        # Before anything is shown: what was measured stays, whatever happens to the rest.
+        if out not in (None, "-"):
+            write_aside(out, lambda file: file.write(text().encode()))
         if out != "-" and not compare:
-            click.echo(table([result]))
-    if out != "-" and compare:
-        click.echo(table(results))
-    text = json.dumps({"runs": results}, indent=2) + "\n"
+            say(table([result]))
     if out == "-":
-        click.echo(text, nl=False)
-    elif out is not None:
-        write_aside(out, lambda file: file.write(text.encode()))
+        say(text().rstrip())
+    elif compare:
+        say(table(results))
 
 
 def evaluate(model, n=None, seed=0, dataset=None, judge=None):

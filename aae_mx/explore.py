@@ -18,6 +18,7 @@ import numpy as np
 from aae_mx import plotting
 from aae_mx.cli import command, option_overwrite, option_run, option_seed, writable_file
 from aae_mx.errors import ConfigError
+from aae_mx.text import say
 
 TEMPLATE = Path(__file__).parent / "explore.html"
 N_PRIOR = 4000
@@ -64,7 +65,7 @@ def main(run, out, grid, seed, overwrite):
     data = page_data(model, load_dataset(model.config), grid, seed)
     content = page(data).encode()
     write_aside(out, lambda file: file.write(content))
-    click.echo(f"{out}: {len(content) / 1e6:.1f} MB. {data['how']}")
+    say(f"{out}: {len(content) / 1e6:.1f} MB. {data['how']}")
 
 
 def page(data):

@@ -18,6 +18,7 @@ import numpy as np
 from aae_mx import __version__
 from aae_mx.cli import command, option_overwrite, option_run
 from aae_mx.errors import AAEError, ConfigError, InputError
+from aae_mx.text import say
 
 METADATA = "model.json"
 FILES = tuple(
@@ -61,7 +62,7 @@ def main(run, out, overwrite):
         raise ConfigError("out", out, f"it holds {there[0]} already; add --overwrite")
     images = load_dataset(model.config).test_images[:N_CHECKED]
     worst = export(model, images, out)
-    click.echo(
+    say(
         f"{out}: {', '.join(FILES)}; on {len(images):,} held-out images they differ from the "
         f"model by at most {worst:.1e}"
     )

@@ -22,6 +22,7 @@ import numpy as np
 
 from aae_mx.errors import InputError
 from aae_mx.files import lock, write_aside
+from aae_mx.text import say
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 # Of the images, one in so many is held out, but no more than MAX_HELD_OUT.
@@ -254,4 +255,4 @@ def megabytes(n):
 
 def _say(text):
     # Names of files need not be UTF-8.
-    click.echo(text.encode("utf8", "replace").decode("utf8"), err=True)
+    say(text, err=True)

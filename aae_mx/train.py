@@ -1,6 +1,7 @@
 """``python -m aae_mx.train``: train an adversarial autoencoder."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ import click
 from aae_mx.cli import command, config_options
 from aae_mx.config import Config
 from aae_mx.errors import ConfigError
+from aae_mx.text import printable, say
 
 # The settings that may change when a run goes on.
 CHANGEABLE = ("epochs", "ctx")
@@ -72,9 +74,14 @@ def main(out, resume, checkpoint_every, keep, snapshots, figures, quiet, **setti
     else:
         model = training.resume(resume, **changes, **how)
     if figures:
-        directory = plot_run(model)
-        if not quiet:
-            click.echo(f"figures: {directory}")
+        try:
+            directory = plot_run(model, quiet=quiet)
+        except Exception as error:  # noqa: B902 - the run is whole, whatever it is
+            how = f"python -m aae_mx.plot {shlex.quote(str(model.run))}"
+            say(f"Warning: {printable(str(error))}; the run is whole, draw again with: {how}", True)
+        else:
+            if not quiet:
+                say(f"figures: {directory}")
 
 
 def _changes(run, out, snapshots, settings):
