@@ -136,7 +136,7 @@ class Judge:
         shares = np.bincount(self.network.predict(images)) / len(images)
         shares = shares[shares > 0]
         # Not -0.0 where there is but one.
-    return max(0.0, float(-(shares * np.log2(shares)).sum()))
+        return max(0.0, float(-(shares * np.log2(shares)).sum()))
 
 
 def frechet_distance(a, b):
