@@ -27,6 +27,7 @@ def _load_matplotlib():
         import matplotlib.figure
         import matplotlib.font_manager
         import matplotlib.image
+        import matplotlib.patheffects
         import matplotlib.ticker
     except Exception as error:  # noqa: B902 - what its settings raise depends on what is wrong
         raise InputError(

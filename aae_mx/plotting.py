@@ -55,12 +55,16 @@ def scatter_codes(codes, labels=None, classes=None, title="q(z)", limit=None, ax
             vmax=max(n - 1, 1),
             linewidths=0,
         )
-        _legend(ax, classes, points.cmap(points.norm(np.arange(n))))
+        legend = _legend(ax, classes, points.cmap(points.norm(np.arange(n))))
+        if n > MANY_CLASSES:
+            _name(ax, codes, labels, classes)
     ax.set_title(title)
     ax.set_aspect("equal")
     if limit is not None:
         ax.set_xlim(-limit, limit)
         ax.set_ylim(-limit, limit)
+    if labels is not None and n > MANY_CLASSES and len(ax.figure.axes) == 1:
+        _widen(ax.figure, legend)
     return ax
 
 
@@ -93,10 +97,33 @@ def _legend(ax, names, colours):
     legend = ax.legend(handles, places, fontsize="small", framealpha=0.8, **how)
     for text, name in zip(legend.get_texts(), canvas.drawable(shown)):
         text.set(text=name, fontfamily=canvas.fonts(shown)[0], usetex=False)
-    if many and len(ax.figure.axes) == 1:
-        ax.figure.draw_without_rendering()
-        width = legend.get_window_extent().width / ax.figure.dpi
-        ax.figure.set_figwidth(ax.figure.get_figwidth() + width)
+    return legend
+
+
+def _widen(figure, legend):
+    """Make room for a legend beside the axes of a figure."""
+    figure.draw_without_rendering()
+    width = legend.get_window_extent().width / figure.dpi
+    figure.set_figwidth(figure.get_figwidth() + width)
+    # The layout takes some turns until nothing is cut off.
+    for _ in range(3):
+        figure.draw_without_rendering()
+
+
+def _name(ax, codes, labels, names):
+    """Write the name of every class on the point in the middle of its points."""
+    from aae_mx import canvas
+
+    shown = [shortened(name, NAME_LENGTH // 2) for name in names]
+    how = {"fontsize": "x-small", "fontfamily": canvas.fonts(shown)[0], "usetex": False}
+    how.update(horizontalalignment="center", verticalalignment="center")
+    outline = canvas.matplotlib.patheffects.withStroke(linewidth=2, foreground="white")
+    for label, name in enumerate(canvas.drawable(shown)):
+        members = codes[labels == label]
+        if len(members):
+            distances = np.linalg.norm(members - np.median(members, axis=0), axis=1)
+            x, y = members[distances.argmin()]
+            ax.text(x, y, name, path_effects=[outline], clip_on=True, **how)
 
 
 def scatter_prior(codes, labels=None, classes=None, title="p(z)", limit=None, ax=None):
@@ -118,6 +145,9 @@ def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=No
     first = next(iter(snapshots.values()))
     scatter_codes(first, labels, classes, limit=limit, ax=ax)
     points = ax.collections[prior is not None]
+    for name in list(ax.texts):
+        # They would not move with the points.
+        name.remove()
 
     def draw(epoch):
         points.set_offsets(snapshots[epoch])
@@ -231,7 +261,7 @@ def show_samples(samples, classes, blocks, ax=None):
     names = [shortened(name, 3 * length) for name in classes]
     families, _ = canvas.fonts(names)
     for i, name in enumerate(names):
-        lines = (name[at : at + length] for at in range(0, len(name), length))
+        lines = [name[at : at + length] for at in range(0, len(name), length)]
         ax.text(
             ((i % blocks) * (each + 1) + 0.95) * width - 0.5,
             (i // blocks + 0.5) * height - 0.5,
@@ -244,7 +274,7 @@ def show_samples(samples, classes, blocks, ax=None):
 
 def samples_columns(n, each):
     """How many of ``n`` classes with ``each`` samples lie beside each other, on a fair sheet."""
-    return max(1, round(math.sqrt(n / (1.5 * (each + 1)))))
+    return math.ceil(math.sqrt(n / (1.5 * (each + 1))))
 
 
 def show_reconstructions(originals, reconstructions, columns=20, title=None, ax=None):
