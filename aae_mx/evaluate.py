@@ -11,7 +11,7 @@ import numpy as np
 from aae_mx import metrics
 from aae_mx.cli import command, option_overwrite, option_seed, writable_file
 from aae_mx.errors import InputError
-from aae_mx.text import say
+from aae_mx.text import printable, say
 
 # Prior samples of which a code's nearest is looked for, as in the baseline.
 N_PRIOR = 20_000
@@ -31,6 +31,11 @@ METRICS = {
     "frechet_distance": ("samples: Fréchet distance", "{:.2f}"),
     "class_entropy": ("samples: class entropy, bits", "{:.2f}"),
 }
+# Shares of images, which so many can tell; and those that go by the nearest points, of which FEW
+# have none to speak of.
+SHARES = ("two_sample_accuracy", "label_agreement", "neighbour_accuracy")
+NEIGHBOURS = ("two_sample_accuracy", "neighbour_accuracy")
+FEW = 20
 
 
 @command(
@@ -49,7 +54,7 @@ def main(runs, compare, out, n, seed, overwrite):
     """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
 
     The column "ideal" has what a perfect model would reach: the prior against itself, and for
-    samples real images instead. Definitions and sources: aae_mx/metrics.py.
+    samples real images instead; with --compare, each run has its own unless they are equal. Definitions and sources: aae_mx/metrics.py.
     """
     if out not in (None, "-"):
         out = writable_file(out, [".json"], overwrite, "json")
@@ -88,7 +93,8 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
 
     Returns {"images": n, "metrics": {name: float or None}, "ideal": the same of a perfect
     model}. None: the label agreement without labels; what needs classes, of images that have
-    none; and the reconstruction's ideal, which two dimensions do not have. ``dataset`` is the one
+    none; the reconstruction's ideal, which two dimensions do not have; and what is not finite or,
+    by its definition in ``metrics``, means nothing. ``dataset`` is the one
     that the run was trained on, ``judge`` a ``metrics.Judge`` of its training images, both made
     anew by default. Raises InputError for fewer than two held-out images.
     """
@@ -98,7 +104,9 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
     images, labels = dataset.test_images[:n], dataset.test_labels[:n]
     n = len(images)
     if n < 2:
-        raise InputError(f"{n} held-out images: at least two are needed to measure anything")
+        raise InputError(
+            f"{n} held-out image{'s' * (n != 1)}: at least two are needed to measure anything"
+        )
     codes = model.encode(images)
     norms = model.error_norms(images)
     prior, _ = model.sample_prior(n, seed=[seed, MATCH])
@@ -130,6 +138,10 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
         again, names = model.sample_prior(n, seed=[seed, FLOOR])
         measured["label_agreement"] = metrics.label_agreement(codes, labels, points, pieces)
         ideal["label_agreement"] = metrics.label_agreement(again, names, points, pieces)
+    for numbers in (measured, ideal):
+        for name, value in numbers.items():
+            # JSON has no others.
+            numbers[name] = value if value is not None and np.isfinite(value) else None
     return {"images": n, "metrics": measured, "ideal": ideal}
 
 
@@ -167,27 +179,57 @@ def sampled_for_judge(model, n, seed):
 
 
 def table(results):
-    """Results of ``evaluate`` side by side, the last with what is ideal for it, as text."""
-    heads = [Path(result["run"]).name for result in results] + ["ideal"]
-    lines = [["", *heads]]
-    columns = [result["metrics"] for result in results] + [results[-1]["ideal"]]
-    for name, (label, form) in METRICS.items():
-        lines.append([label, *(show(column[name], form) for column in columns)])
+    """Results of ``evaluate`` side by side, each with what is ideal for it, as text.
+
+    One column has the ideal of all runs where it is the same. Of few images, shares have no more
+    digits than they can tell, and neighbours say nothing.
+    """
+    columns = []
+    for result in results:
+        measured, ideal = (_texts(result[kind], result["images"]) for kind in ("metrics", "ideal"))
+        columns += [[printable(Path(result["run"]).name), *measured], ["ideal", *ideal]]
+    ideals = columns[1::2]
+    if all(ideal == ideals[0] for ideal in ideals):
+        columns = [*columns[::2], ideals[0]]
+    lines = list(zip(["", *(label for label, _ in METRICS.values())], *columns))
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = [
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
         for line in lines
     ]
     counts = ", ".join(
-        f"{Path(result['run']).name}: epoch {result['epoch']}, {result['images']:,} held-out images"
+        f"{printable(Path(result['run']).name)}: epoch {result['epoch']}, "
+        f"{result['images']:,} held-out images"
         for result in results
     )
-    return "\n".join([*text, counts])
+    notes = [counts]
+    if any(result["images"] < FEW for result in results):
+        notes.append(f"–: of fewer than {FEW} images, nearest neighbours say nothing.")
+    if any(result["metrics"]["two_sample_accuracy"] is None for result in results):
+        notes.append(
+            "No two-sample accuracy: q(z) or p(z) lies so closely within the other that all nearest "
+            "points are its own; see aae_mx/metrics.py."
+        )
+    return "\n".join([*text, *notes])
+
+
+def _texts(numbers, n):
+    """The METRICS among ``numbers``, measured on ``n`` images, as the table shows them."""
+    texts = []
+    for name, (_, form) in METRICS.items():
+        if name in SHARES:
+            # One image more or less in 100 is 0.01.
+            form = f"{{:.{min(3, len(str(n - 1)))}f}}"
+        texts.append(show(None if n < FEW and name in NEIGHBOURS else numbers[name], form))
+    return texts
 
 
 def show(value, form, none="–"):
     """A number of the table, or ``none`` where there is none."""
-    return none if value is None else form.format(value)
+    if value is None or not np.isfinite(value):
+        return none
+    text = form.format(value)
+    return text if float(text) else text.lstrip("-")
 
 
 if __name__ == "__main__":

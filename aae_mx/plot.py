@@ -64,9 +64,10 @@ def plot_run(model, out=None, dataset=None, seed=0, quiet=False):
     dataset = dataset or load_dataset(model.config)
     codes = model.encode(dataset.train_images[:N_POINTS])
     prior, pieces = model.sample_prior(N_POINTS, seed=seed)
+    extent = plotting.plane_extent(prior)
     codes, fitted = plotting.project(codes)
     prior, _ = plotting.project(prior, fitted)
-    limit, extent = plotting.shared_limit(codes, prior), plotting.plane_extent(prior)
+    limit = plotting.shared_limit(codes, prior)
     seen = "" if fitted is None else " along the first two principal components"
     if model.config.formulation == "unsupervised":
         # No piece of the prior stands for a label.

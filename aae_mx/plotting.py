@@ -201,9 +201,9 @@ def plane_codes(fitted=None, extent=PLANE_EXTENT, steps=PLANE_STEPS):
 
 
 def plane_extent(prior):
-    """Half the side of a decoded plane that shows the prior of which ``prior`` (N, 2) are samples.
+    """Half the side of a decoded plane for the prior of which ``prior`` (N, code_dim) are samples.
 
-    The post's where that fills at least half of it; otherwise the samples' limit, rounded up.
+    The post's where they fill at least half of it; otherwise their limit, rounded up.
     """
     limit = shared_limit(prior)
     if PLANE_EXTENT / 2 < limit <= PLANE_EXTENT:
