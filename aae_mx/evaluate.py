@@ -31,10 +31,10 @@ METRICS = {
     "frechet_distance": ("samples: Fréchet distance", "{:.2f}"),
     "class_entropy": ("samples: class entropy, bits", "{:.2f}"),
 }
-# Shares of images, which so many can tell; and those that go by the nearest points, of which FEW
-# have none to speak of.
+# Shares of images; and what goes by neighbours or by spread, of which fewer than FEW images say
+# nothing.
 SHARES = ("two_sample_accuracy", "label_agreement", "neighbour_accuracy")
-NEIGHBOURS = ("two_sample_accuracy", "neighbour_accuracy")
+OF_MANY = ("two_sample_accuracy", "neighbour_accuracy", "frechet_distance")
 FEW = 20
 
 
@@ -54,7 +54,8 @@ def main(runs, compare, out, n, seed, overwrite):
     """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
 
     The column "ideal" has what a perfect model would reach: the prior against itself, and for
-    samples real images instead; with --compare, each run has its own unless they are equal. Definitions and sources: aae_mx/metrics.py.
+    samples real images instead; with --compare, each run has its own unless they are equal.
+    Definitions and sources: aae_mx/metrics.py.
     """
     if out not in (None, "-"):
         out = writable_file(out, [".json"], overwrite, "json")
@@ -182,7 +183,7 @@ def table(results):
     """Results of ``evaluate`` side by side, each with what is ideal for it, as text.
 
     One column has the ideal of all runs where it is the same. Of few images, shares have no more
-    digits than they can tell, and neighbours say nothing.
+    digits than they can tell, and what takes many is left out.
     """
     columns = []
     for result in results:
@@ -204,11 +205,14 @@ def table(results):
     )
     notes = [counts]
     if any(result["images"] < FEW for result in results):
-        notes.append(f"–: of fewer than {FEW} images, nearest neighbours say nothing.")
-    if any(result["metrics"]["two_sample_accuracy"] is None for result in results):
+        notes.append(f"–: fewer than {FEW} images say nothing of neighbours and spread.")
+    if any(
+        result["metrics"]["two_sample_accuracy"] is None and result["images"] >= FEW
+        for result in results
+    ):
         notes.append(
-            "No two-sample accuracy: q(z) or p(z) lies so closely within the other that all nearest "
-            "points are its own; see aae_mx/metrics.py."
+            "No two-sample accuracy: of q(z) and p(z) one lies in the middle of the other, and the "
+            "nearest points of both are its own; see aae_mx/metrics.py."
         )
     return "\n".join([*text, *notes])
 
@@ -220,7 +224,7 @@ def _texts(numbers, n):
         if name in SHARES:
             # One image more or less in 100 is 0.01.
             form = f"{{:.{min(3, len(str(n - 1)))}f}}"
-        texts.append(show(None if n < FEW and name in NEIGHBOURS else numbers[name], form))
+        texts.append(show(None if n < FEW and name in OF_MANY else numbers[name], form))
     return texts
 
 

@@ -16,8 +16,8 @@ POINT_SIZE = 8
 COLOUR_MAP = "rainbow"
 # With more classes than this, colours are others, and names stand beside the picture.
 MANY_CLASSES = 12
-# The golden section of the colour circle: neighbours get hues far apart.
-GOLDEN = 0.381966
+# Then each label's hue lies so far, of all hues, from the one before it: never twice the same.
+HUE_STEP = 0.276393
 # Names of classes: characters of each, inches of a line, and columns at most.
 NAME_LENGTH, NAME_INCHES, NAME_COLUMNS = 24, 0.18, 5
 # The width of a sheet of images in a figure that is saved.
@@ -69,12 +69,11 @@ def scatter_codes(codes, labels=None, classes=None, title="q(z)", limit=None, ax
 
 
 def _colours(n):
-    """A colour map for more labels than a rainbow has colours: neighbours look unlike each other."""
+    """A colour map for more labels than a rainbow has colours: neighbours look unlike."""
     from aae_mx.canvas import matplotlib
 
-    hues = matplotlib.colormaps[COLOUR_MAP](GOLDEN * np.arange(n) % 1)
-    # Light, dark, and in between.
-    hues[:, :3] *= np.array([1, 0.55, 0.8])[np.arange(n) % 3, None]
+    hues = matplotlib.colormaps[COLOUR_MAP](HUE_STEP * np.arange(n) % 1)
+    hues[1::2, :3] *= 0.6
     return matplotlib.colors.ListedColormap(hues)
 
 
@@ -83,7 +82,7 @@ def _legend(ax, names, colours):
     from aae_mx import canvas
 
     many = len(names) > MANY_CLASSES
-    lines = int((ax.figure.get_figheight() - 0.8) / NAME_INCHES)
+    lines = int((ax.figure.get_figheight() - 1.1) / NAME_INCHES)
     shown = [shortened(name, NAME_LENGTH) for name in names[: NAME_COLUMNS * lines]]
     handles = [ax.scatter([], [], s=40, color=colour) for colour in colours[: len(shown)]]
     how = {"loc": "upper right"}
@@ -331,7 +330,7 @@ def loss_curves(history, axes=None):
         ax.set_ylabel(label)
         ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
         if len(history["epoch"]) == 1:
-            ax.set_xlim(history["epoch"][0] - 0.5, history["epoch"][0] + 0.5)
+            ax.set_xticks(history["epoch"])
         _calm(ax)
         ax.legend()
     return axes
