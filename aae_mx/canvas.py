@@ -32,7 +32,7 @@ def _load_matplotlib():
     except Exception as error:  # noqa: B902 - what its settings raise depends on what is wrong
         raise InputError(
             f"matplotlib cannot be imported ({type(error).__name__}: {printable(str(error))}); "
-            "is there a damaged file matplotlibrc?"
+            "look for a damaged file matplotlibrc"
         ) from error
     finally:
         if backend is not None:

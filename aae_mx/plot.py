@@ -57,6 +57,7 @@ def plot_run(model, out=None, dataset=None, seed=0, quiet=False):
     data do not suffice for is said on stderr unless ``quiet``. Raises InputError, once the others
     are drawn, if a figure could not be.
     """
+    import aae_mx.canvas  # noqa: F401 - if that fails, then once
     from aae_mx.data import load_dataset, to_unit
     from aae_mx.run import read_history
 
