@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from aae_mx.config import CONV, RECIPES, ROLL, Config
 from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name
-from aae_mx.text import printable
+from aae_mx.text import LACKING, printable, say, to_nowhere
 
 # Click 8.2 and later raise it, those before print the help and end with 0.
 NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -19,11 +20,6 @@ NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 class _Ending:
     def main(self, *args, **kwargs):
         return _in_one_line(super().main, args, kwargs)
-
-    def get_help(self, ctx):
-        # Not every terminal has the signs in it.
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        return super().get_help(ctx).encode(encoding, "replace").decode(encoding)
 
 
 class Command(_Ending, click.Command):
@@ -35,6 +31,9 @@ class Group(_Ending, click.Group):
 
 
 def _in_one_line(main, args, kwargs):
+    if hasattr(sys.stdout, "reconfigure"):
+        # What click prints, as --help, may have characters that a terminal lacks, too.
+        sys.stdout.reconfigure(errors=LACKING)
     try:
         status = main(*args, **{**kwargs, "standalone_mode": False})
         sys.exit(status if isinstance(status, int) else 0)
@@ -53,6 +52,10 @@ def _in_one_line(main, args, kwargs):
         _fail(error.option_message, 2)
     except Interrupted as error:
         _fail(str(error), 128 + error.signal)
+    except BrokenPipeError:
+        # Who read the help has gone.
+        to_nowhere(sys.stdout)
+        sys.exit(1)
     except (AAEError, OSError) as error:
         _fail(str(error), 1)
     except (click.Abort, KeyboardInterrupt):
@@ -67,7 +70,9 @@ def _in_one_line(main, args, kwargs):
 
 
 def _fail(message, status):
-    click.echo(f"Error: {printable(message)}", err=True)
+    with suppress(AAEError):
+        # Where stderr cannot be written, the exit code still says it.
+        say(f"Error: {printable(message)}", err=True)
     sys.exit(status)
 
 

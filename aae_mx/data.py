@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, Tuple
 
-import click
 import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.folder import read_folder, read_pictures
-from aae_mx.text import printable
+from aae_mx.text import printable, say
 
 MNIST_DIR = Path(__file__).parent / "mnist"
 IDX_FILES = (
@@ -231,7 +230,7 @@ def read_idx_directory(directory, transpose=False, quiet=True):
             for images in (train_images, test_images)
         )
     elif not quiet and "emnist" in paths[0].name.lower():
-        click.echo(
+        say(
             f"{paths[0]}: EMNIST's images are stored with rows and columns exchanged; to see them "
             "upright, add --transpose",
             err=True,

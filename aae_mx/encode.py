@@ -15,7 +15,7 @@ from aae_mx.cli import (
     writable_file,
 )
 from aae_mx.errors import ConfigError
-from aae_mx.text import printable
+from aae_mx.text import printable, say
 
 # Of the originals, as floats; no more are written.
 MAX_BYTES = 2**30
@@ -81,7 +81,7 @@ def main(run, out, split, images, data_dir, seed, overwrite):
     else:
         arrays = npz_arrays(model, pictures, codes, labels, files, seed)
         write_aside(out, lambda file: np.savez_compressed(file, **arrays))
-    click.echo(f"{out}: codes of {len(codes):,} {what}")
+    say(f"{out}: codes of {len(codes):,} {what}")
 
 
 def table(codes, names=None, files=None):

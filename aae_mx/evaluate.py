@@ -11,6 +11,7 @@ import numpy as np
 from aae_mx import metrics
 from aae_mx.cli import command, option_overwrite, option_place, option_seed, writable_file
 from aae_mx.errors import InputError
+from aae_mx.text import printable, say
 
 # Prior samples of which a code's nearest is looked for, as in the baseline.
 N_PRIOR = 20_000
@@ -30,6 +31,11 @@ METRICS = {
     "frechet_distance": ("samples: Fréchet distance", "{:.2f}"),
     "class_entropy": ("samples: class entropy, bits", "{:.2f}"),
 }
+# Shares of images; and what goes by neighbours or by spread, of which fewer than FEW images say
+# nothing.
+SHARES = ("two_sample_accuracy", "label_agreement", "neighbour_accuracy")
+OF_MANY = ("two_sample_accuracy", "neighbour_accuracy", "frechet_distance")
+FEW = 20
 
 
 class NumberOrFolder(click.ParamType):
@@ -62,7 +68,8 @@ def main(runs, compare, out, images, data_dir, seed, overwrite):
     """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
 
     The column "ideal" has what a perfect model would reach: the prior against itself, and for
-    samples real images instead. Definitions and sources: aae_mx/metrics.py.
+    samples real images instead; with --compare, each run has its own unless they are equal.
+    Definitions and sources: aae_mx/metrics.py.
     """
     if out not in (None, "-"):
         out = writable_file(out, [".json"], overwrite, "json")
@@ -73,6 +80,10 @@ def main(runs, compare, out, images, data_dir, seed, overwrite):
     n = next((given for given in reversed(images) if isinstance(given, int)), None)
     folder = next((given for given in reversed(images) if isinstance(given, str)), None)
     results = []
+
+    def text():
+        return json.dumps({"runs": results}, indent=2) + "\n"
+
     # All of them first: to measure one takes long, and the last may be no run.
     for run, model in [(run, load(run)) for run in runs]:
         result = {
@@ -83,15 +94,15 @@ def main(runs, compare, out, images, data_dir, seed, overwrite):
             **evaluate(model, n, seed, load_data(model, folder, data_dir)),
         }
         results.append(result)
+        # Before anything is shown: what was measured stays, whatever happens to the rest.
+        if out not in (None, "-"):
+            write_aside(out, lambda file: file.write(text().encode()))
         if out != "-" and not compare:
-            click.echo(table([result]))
-    if out != "-" and compare:
-        click.echo(table(results))
-    text = json.dumps({"runs": results}, indent=2) + "\n"
+            say(table([result]))
     if out == "-":
-        click.echo(text, nl=False)
-    elif out is not None:
-        write_aside(out, lambda file: file.write(text.encode()))
+        say(text().rstrip())
+    elif compare:
+        say(table(results))
 
 
 def evaluate(model, n=None, seed=0, dataset=None, judge=None):
@@ -99,7 +110,8 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
 
     Returns {"images": n, "metrics": {name: float or None}, "ideal": the same of a perfect
     model}. None: the label agreement without labels; what needs classes, of images that have
-    none; and the reconstruction's ideal, which two dimensions do not have. ``dataset`` is the one
+    none; the reconstruction's ideal, which two dimensions do not have; and what is not finite or,
+    by its definition in ``metrics``, means nothing. ``dataset`` is the one
     that the run was trained on, ``judge`` a ``metrics.Judge`` of its training images, both made
     anew by default. Raises InputError for fewer than two held-out images.
     """
@@ -109,7 +121,9 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
     images, labels = dataset.test_images[:n], dataset.test_labels[:n]
     n = len(images)
     if n < 2:
-        raise InputError(f"{n} held-out images: at least two are needed to measure anything")
+        raise InputError(
+            f"{n} held-out image{'s' * (n != 1)}: at least two are needed to measure anything"
+        )
     codes = model.encode(images)
     norms = model.error_norms(images)
     prior, _ = model.sample_prior(n, seed=[seed, MATCH])
@@ -141,6 +155,10 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
         again, names = model.sample_prior(n, seed=[seed, FLOOR])
         measured["label_agreement"] = metrics.label_agreement(codes, labels, points, pieces)
         ideal["label_agreement"] = metrics.label_agreement(again, names, points, pieces)
+    for numbers in (measured, ideal):
+        for name, value in numbers.items():
+            # JSON has no others.
+            numbers[name] = value if value is not None and np.isfinite(value) else None
     return {"images": n, "metrics": measured, "ideal": ideal}
 
 
@@ -178,27 +196,60 @@ def sampled_for_judge(model, n, seed):
 
 
 def table(results):
-    """Results of ``evaluate`` side by side, the last with what is ideal for it, as text."""
-    heads = [Path(result["run"]).name for result in results] + ["ideal"]
-    lines = [["", *heads]]
-    columns = [result["metrics"] for result in results] + [results[-1]["ideal"]]
-    for name, (label, form) in METRICS.items():
-        lines.append([label, *(show(column[name], form) for column in columns)])
+    """Results of ``evaluate`` side by side, each with what is ideal for it, as text.
+
+    One column has the ideal of all runs where it is the same. Of few images, shares have no more
+    digits than they can tell, and what takes many is left out.
+    """
+    columns = []
+    for result in results:
+        measured, ideal = (_texts(result[kind], result["images"]) for kind in ("metrics", "ideal"))
+        columns += [[printable(Path(result["run"]).name), *measured], ["ideal", *ideal]]
+    ideals = columns[1::2]
+    if all(ideal == ideals[0] for ideal in ideals):
+        columns = [*columns[::2], ideals[0]]
+    lines = list(zip(["", *(label for label, _ in METRICS.values())], *columns))
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = [
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
         for line in lines
     ]
     counts = ", ".join(
-        f"{Path(result['run']).name}: epoch {result['epoch']}, {result['images']:,} held-out images"
+        f"{printable(Path(result['run']).name)}: epoch {result['epoch']}, "
+        f"{result['images']:,} held-out images"
         for result in results
     )
-    return "\n".join([*text, counts])
+    notes = [counts]
+    if any(result["images"] < FEW for result in results):
+        notes.append(f"–: fewer than {FEW} images say nothing of neighbours and spread.")
+    if any(
+        result["metrics"]["two_sample_accuracy"] is None and result["images"] >= FEW
+        for result in results
+    ):
+        notes.append(
+            "No two-sample accuracy: of q(z) and p(z) one lies in the middle of the other, and the "
+            "nearest points of both are its own; see aae_mx/metrics.py."
+        )
+    return "\n".join([*text, *notes])
+
+
+def _texts(numbers, n):
+    """The METRICS among ``numbers``, measured on ``n`` images, as the table shows them."""
+    texts = []
+    for name, (_, form) in METRICS.items():
+        if name in SHARES:
+            # One image more or less in 100 is 0.01.
+            form = f"{{:.{min(3, len(str(n - 1)))}f}}"
+        texts.append(show(None if n < FEW and name in OF_MANY else numbers[name], form))
+    return texts
 
 
 def show(value, form, none="–"):
     """A number of the table, or ``none`` where there is none."""
-    return none if value is None else form.format(value)
+    if value is None or not np.isfinite(value):
+        return none
+    text = form.format(value)
+    return text if float(text) else text.lstrip("-")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from aae_mx.cli import (
     writable_file,
 )
 from aae_mx.errors import ConfigError
+from aae_mx.text import printable, say
 
 TEMPLATE = Path(__file__).parent / "explore.html"
 N_PRIOR = 4000
@@ -71,7 +72,7 @@ def main(run, out, grid, images, data_dir, seed, overwrite):
     data = page_data(model, load_data(model, images, data_dir), grid, seed)
     content = page(data).encode()
     write_aside(out, lambda file: file.write(content))
-    click.echo(f"{out}: {len(content) / 1e6:.1f} MB. {data['how']}")
+    say(f"{out}: {len(content) / 1e6:.1f} MB. {data['how']}")
 
 
 def page(data):
@@ -124,10 +125,12 @@ def page_data(model, dataset, grid=None, seed=0):
         )
     if fitted is not None:
         share = fitted.explained_variance_ratio_.sum()
+        # Of one code, or of equal ones, there is no variance.
+        of_all = f" ({share:.0%} of the variance)" * bool(np.isfinite(share))
         how.append(
             f"Codes have {config.code_dim} dimensions: the plane is that of their first two "
-            f"principal components ({share:.0%} of the variance), the rest at their mean; a "
-            "reconstruction is that of the whole code."
+            f"principal components{of_all}, the rest at their mean; a reconstruction is that of "
+            "the whole code."
         )
     data = {
         "title": f"{config.prior}, {config.formulation}".replace("_", " "),
@@ -136,7 +139,7 @@ def page_data(model, dataset, grid=None, seed=0):
         "how": " ".join(how),
         "image_shape": list(model.image_shape),
         "labelled": bool(model.classes),
-        "classes": list(model.classes) or ["q(z)"],
+        "classes": [printable(name) for name in model.classes] or ["q(z)"],
         "limit": limit,
         "prior": _base64(prior, "<f4"),
         "points": _base64(points, "<f4"),

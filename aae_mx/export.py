@@ -21,6 +21,7 @@ import numpy as np
 from aae_mx import __version__
 from aae_mx.cli import command, option_overwrite, option_place, option_run
 from aae_mx.errors import AAEError, ConfigError, InputError
+from aae_mx.text import say
 
 METADATA = "model.json"
 FILES = tuple(
@@ -65,7 +66,7 @@ def main(run, out, images, data_dir, overwrite):
         raise ConfigError("out", out, f"it holds {there[0]} already; add --overwrite")
     checked = load_data(model, images, data_dir).test_images[:N_CHECKED]
     worst = export(model, checked, out)
-    click.echo(
+    say(
         f"{out}: {', '.join(FILES)}; on {len(checked):,} held-out images they differ from the "
         f"model by at most {worst:.1e}"
     )

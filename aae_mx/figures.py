@@ -12,6 +12,7 @@ from aae_mx.cli import Numbers, command, option_seed
 from aae_mx.config import Config
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.plot import plot_run, saved
+from aae_mx.text import say
 
 # (prior, labels) of the post's seven configurations, then the semi-supervised ones that the
 # post announces but does not show; "some" stands for each number of the option --labelled.
@@ -123,7 +124,7 @@ def draw_figures(configs, out, seeds=1, quiet=False):
     from aae_mx.run import CONFIG, load
     from aae_mx.training import fit, resume
 
-    say = (lambda text: None) if quiet else click.echo
+    tell = (lambda text: None) if quiet else say
     trainings = {
         _directory(config, n, out): dataclasses.replace(config, seed=config.seed + n)
         for n in range(seeds)
@@ -134,13 +135,13 @@ def draw_figures(configs, out, seeds=1, quiet=False):
     missing = {run: config for run, config in trainings.items() if left[run]}
     dataset = load_dataset(configs[0], quiet)
     _check(trainings, missing, dataset, out)
-    say(f"{len(trainings) - len(missing)} of {len(trainings)} trainings are there already.")
+    tell(f"{len(trainings) - len(missing)} of {len(trainings)} trainings are there already.")
     if missing:
         minutes = _estimate(list(missing.values()), [left[run] for run in missing], dataset) / 60
-        say(f"Training the other {len(missing)} will take about {minutes:.0f} minutes.")
+        tell(f"Training the other {len(missing)} will take about {minutes:.0f} minutes.")
     for run, config in missing.items():
         if (run / CONFIG).exists():
-            say(f"{run}: unfinished; going on with it")
+            tell(f"{run}: unfinished; going on with it")
             resume(run, quiet)
         else:
             fit(config, run, quiet)
@@ -148,13 +149,13 @@ def draw_figures(configs, out, seeds=1, quiet=False):
         run = _directory(config, 0, out)
         files = {out / f"{config.name}_{figure}.png": figure for figure in _shown(config)}
         if run in missing or not all(file.exists() for file in files):
-            drawn = plot_run(load(run), dataset=dataset)
+            drawn = plot_run(load(run), dataset=dataset, quiet=quiet)
             for file, figure in files.items():
                 image = (drawn / f"{figure}.png").read_bytes()
                 write_aside(file, lambda aside, image=image: aside.write(image))
     _overview(configs, out)
     _results(configs, out, seeds, dataset)
-    say(f"figures: {out}")
+    tell(f"figures: {out}")
 
 
 def _directory(config, n, out):
@@ -218,7 +219,7 @@ def _estimate(configs, epochs, dataset):
 
 def _overview(configs, out):
     """One sheet of every configuration's q(z) beside its p(z), three pairs to a row."""
-    from matplotlib.image import imread
+    from aae_mx.canvas import matplotlib
 
     rows = -(-len(configs) // 3)
     with saved(out / OVERVIEW, width=15, height=2.7 * rows, rows=rows, columns=6) as axes:
@@ -226,7 +227,7 @@ def _overview(configs, out):
             ax.set_axis_off()
         for pair, config in zip(axes.reshape(-1, 2), configs):
             for ax, figure in zip(pair, ("qz", "pz")):
-                ax.imshow(imread(out / f"{config.name}_{figure}.png"))
+                ax.imshow(matplotlib.image.imread(out / f"{config.name}_{figure}.png"))
             pair[0].set_title(config.name.replace("_", " "), fontsize="medium", loc="left")
 
 

@@ -10,9 +10,8 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-import click
-
 from aae_mx.errors import InputError
+from aae_mx.text import say
 
 LOCK = ".lock"
 TRAINING = "another process is training there; wait for it or choose another --out"
@@ -116,7 +115,7 @@ def lock(directory, message=TRAINING, wait=False):
 
 @lru_cache(maxsize=None)
 def _warn_of_no_locks(directory):
-    click.echo(
+    say(
         f"{directory}: this file system has no locks, so make sure yourself that no other process "
         "writes there",
         err=True,

@@ -22,7 +22,7 @@ import numpy as np
 
 from aae_mx.errors import InputError
 from aae_mx.files import flush, free_bytes, lock, megabytes, write_aside
-from aae_mx.text import printable
+from aae_mx.text import printable, say
 from aae_mx.threads import usable_cores
 from aae_mx.walk import FORMATS, find_pictures, what_else
 
@@ -318,4 +318,4 @@ def _home():
 
 
 def _say(text):
-    click.echo(printable(text), err=True)
+    say(printable(text), err=True)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# See two_sample_accuracy.
+CONTRARY = 0.25
+
 
 def sliced_wasserstein(codes, prior_codes, rng, n_projections=200):
     """Mean Wasserstein-1 distance of N codes and N prior samples along random directions; ≥ 0.
@@ -31,12 +34,22 @@ def two_sample_accuracy(codes, prior_codes):
     Leave-one-out accuracy of a 1-nearest-neighbour classifier on both together: 0.5 if they
     cannot be told apart, 1 if they never mix. Source: Lopez-Paz & Oquab, Revisiting Classifier
     Two-Sample Tests (2017). Raises ValueError if the two are not equally many.
+
+    None where it would be near 0.5 for another reason: in many dimensions, codes that all lie in
+    the middle of the prior are the nearest of everything. The classifier is then right about
+    (nearly) every code and wrong about every prior sample, or the reverse if the prior is the
+    narrow one. Of the two shares, which a match makes alike, one is then at least 1 − CONTRARY
+    and the other at most CONTRARY.
     """
     if len(codes) != len(prior_codes):
         raise ValueError(f"{len(codes)} codes and {len(prior_codes)} prior samples")
     both = np.concatenate([codes, prior_codes])
     source = np.repeat([0, 1], len(codes))
-    return float((source[_neighbours(both, 1)[:, 0]] == source).mean())
+    right = source[_neighbours(both, 1)[:, 0]] == source
+    shares = right.reshape(2, -1).mean(axis=1)
+    if shares.min() <= CONTRARY and shares.max() >= 1 - CONTRARY:
+        return None
+    return float(right.mean())
 
 
 def label_agreement(codes, labels, prior_codes, prior_labels):
@@ -122,7 +135,8 @@ class Judge:
         """
         shares = np.bincount(self.network.predict(images)) / len(images)
         shares = shares[shares > 0]
-        return float(-(shares * np.log2(shares)).sum())
+        # Not -0.0 where there is but one.
+        return max(0.0, float(-(shares * np.log2(shares)).sum()))
 
 
 def frechet_distance(a, b):
@@ -137,4 +151,4 @@ def frechet_distance(a, b):
     product = np.linalg.eigvals(covariances[0] @ covariances[1])
     root = np.sqrt(np.maximum(product.real, 0)).sum()
     trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * root
-    return float(((means[0] - means[1]) ** 2).sum() + trace)
+    return max(0.0, float(((means[0] - means[1]) ** 2).sum() + trace))

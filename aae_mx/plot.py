@@ -11,10 +11,14 @@ import numpy as np
 
 from aae_mx import plotting
 from aae_mx.cli import command, option_place, option_run, option_seed
+from aae_mx.errors import InputError
+from aae_mx.text import printable, say, shortened
 
 # As many training images as the post's q(z) shows, and as many prior samples.
 N_POINTS = 12_800
 N_IMAGES = 100
+# On the sheet of samples, where there are many classes.
+SAMPLES_OF_EACH = 3
 DPI = 100
 # The animation: its file, codes, size and speed, so that it stays small enough for a web page.
 MOVING, N_MOVING, MOVING_INCHES, MOVING_DPI, FRAMES_PER_SECOND = "training.gif", 1500, 6, 70, 3
@@ -42,26 +46,30 @@ def main(run, out, animate, images, data_dir, seed):
     model = load(run)
     dataset = load_data(model, images, data_dir)
     if animate:
-        click.echo(f"animation: {animate_run(model, out, dataset, seed)}")
+        say(f"animation: {animate_run(model, out, dataset, seed)}")
     else:
-        click.echo(f"figures: {plot_run(model, out, dataset, seed)}")
+        say(f"figures: {plot_run(model, out, dataset, seed)}")
 
 
-def plot_run(model, out=None, dataset=None, seed=0):
+def plot_run(model, out=None, dataset=None, seed=0, quiet=False):
     """Write the seven figures of a trained model into ``out``; returns that directory.
 
     ``out`` is RUN/figures by default, ``dataset`` the one that the run was trained on. q(z)
     shows the first 12,800 training images, as the post does; its points in the
-    semi-supervised case are coloured by the true labels, known to the model or not.
+    semi-supervised case are coloured by the true labels, known to the model or not. What the
+    data do not suffice for is said on stderr unless ``quiet``. Raises InputError, once the others
+    are drawn, if a figure could not be.
     """
+    import aae_mx.canvas  # noqa: F401 - if that fails, then once
     from aae_mx.data import to_unit
     from aae_mx.run import load_data, read_history
 
     history = read_history(model.run)
     dataset = dataset or load_data(model)
-    out = _made(model, out)
+    out = _directory(model, out)
     codes = model.encode(dataset.train_images[:N_POINTS])
     prior, pieces = model.sample_prior(N_POINTS, seed=seed)
+    extent = plotting.plane_extent(prior)
     codes, fitted = plotting.project(codes)
     prior, _ = plotting.project(prior, fitted)
     limit = plotting.shared_limit(codes, prior)
@@ -69,35 +77,68 @@ def plot_run(model, out=None, dataset=None, seed=0):
     if model.config.formulation == "unsupervised":
         # No piece of the prior stands for a label.
         pieces = None
-    with saved(out / "pz.png") as axes:
+    labels = dataset.train_labels[:N_POINTS] if model.classes else None
+    originals = to_unit(dataset.test_images[:N_IMAGES]).reshape(-1, *model.image_shape)
+
+    def pz(axes):
         plotting.scatter_prior(prior, pieces, model.classes, f"p(z){seen}", limit, axes)
-    with saved(out / "qz.png") as axes:
-        labels = dataset.train_labels[:N_POINTS] if model.classes else None
+
+    def qz(axes):
         plotting.scatter_codes(codes, labels, model.classes, f"q(z){seen}", limit, axes)
-    with saved(out / "output.png") as axes:
-        plane = model.decode(plotting.plane_codes(fitted))
-        plotting.show_plane(plane, f"decoded plane{seen}", axes)
+
+    def output(axes):
+        plane = model.decode(plotting.plane_codes(fitted, extent))
+        plotting.show_plane(plane, f"decoded plane{seen}", axes, extent)
         if fitted is not None:
             axes.set(xlabel="first component", ylabel="second component")
-    originals = to_unit(dataset.test_images[:N_IMAGES]).reshape(-1, *model.image_shape)
+
+    def reconstructions(axes):
+        plotting.show_reconstructions(shown, model.reconstruct(shown), columns, ax=axes)
+
+    def interpolated(axes):
+        between = interpolations(model, first, last, steps - 2)
+        plotting.show_interpolations(first, between, last, ax=axes)
+
+    def losses(axes):
+        plotting.loss_curves(history, axes)
+
     columns = plotting.sheet_columns(model.image_shape, 20) // 2 * 2
     shown = originals[: columns * columns // 2]
-    height = 0.4 + plotting.sheet_height(2 * len(shown), columns)
-    with saved(out / "reconstructions.png", height=height) as axes:
-        plotting.show_reconstructions(shown, model.reconstruct(shown), columns, ax=axes)
-    with saved(out / "samples.png") as axes:
-        columns = plotting.sheet_columns(model.image_shape, 10)
-        samples, columns = prior_sheet(model, columns * columns, columns, seed=seed)
-        plotting.show_images(samples, columns, "prior samples, decoded", ax=axes)
-    columns = plotting.sheet_columns(model.image_shape, 10)
-    pairs = min(columns, len(originals) // 2)
+    steps = plotting.sheet_columns(model.image_shape, 10)
+    pairs = min(steps, len(originals) // 2)
     first, last = originals[:pairs], originals[pairs : 2 * pairs]
-    height = 0.4 + plotting.sheet_height(columns * pairs, columns)
-    with saved(out / "interpolations.png", height=height) as axes:
-        between = interpolations(model, first, last, columns - 2)
-        plotting.show_interpolations(first, between, last, ax=axes)
-    with saved(out / "losses.png", width=15, height=4, columns=3) as axes:
-        plotting.loss_curves(history, axes)
+    figures = {
+        "pz.png": (pz, {}),
+        "qz.png": (qz, {}),
+        "output.png": (output, {}),
+        "reconstructions.png": (
+            reconstructions,
+            {"height": 0.4 + plotting.sheet_height(2 * len(shown), columns)},
+        ),
+        "samples.png": _samples(model, seed),
+        "interpolations.png": (
+            interpolated,
+            {"height": 0.4 + plotting.sheet_height(steps * pairs, steps)},
+        ),
+        "losses.png": (losses, {"width": 15, "height": 4, "columns": 3}),
+    }
+    if not pairs:
+        del figures["interpolations.png"]
+        if not quiet:
+            say("no interpolations.png: it needs two held-out images, and there is one", err=True)
+    failed = {}
+    for name, (draw, size) in figures.items():
+        try:
+            with saved(out / name, **size) as axes:
+                draw(axes)
+        except Exception as error:  # noqa: B902 - the others are drawn, whatever it is
+            why = printable(str(error)).replace(f"{out / name}: ", "") or type(error).__name__
+            failed.setdefault(why, []).append(name)
+    if failed:
+        reasons = "; ".join(f"{', '.join(names)}: {why}" for why, names in failed.items())
+        raise InputError(f"{out}: not all figures could be drawn: {reasons}")
+    if not quiet:
+        _say_what_is_lacking(model.classes)
     return out
 
 
@@ -110,13 +151,26 @@ def figures_directory(run):
     return path
 
 
-def _made(model, out):
-    """The directory ``out``, by default RUN/figures, made if need be."""
+def _directory(model, out):
+    """``out``, or the run's directory of figures, which is made if need be."""
     from aae_mx.files import make_directory
 
     out = figures_directory(model.run) if out is None else Path(out)
     make_directory(out)
     return out
+
+
+def _say_what_is_lacking(classes):
+    """Say on stderr for which characters of the classes' names figures have a box."""
+    from aae_mx.canvas import BOX, fonts
+
+    lacking = "".join(sorted(fonts(classes)[1]))
+    if lacking:
+        say(
+            f"{BOX} stands in figures for characters of class names that no installed font has: "
+            f"{shortened(lacking, 20)}",
+            err=True,
+        )
 
 
 def interpolations(model, first, last, steps):
@@ -130,17 +184,41 @@ def interpolations(model, first, last, steps):
     return model.decode(codes.reshape(-1, codes.shape[-1])).reshape(-1, steps, *model.image_shape)
 
 
-def prior_sheet(model, n, columns, seed):
-    """``n`` decoded prior samples for a sheet of about ``columns``, and its columns.
+def _samples(model, seed):
+    """How to draw the sheet of decoded prior samples, and the size of its figure.
 
-    If labels mean something, every column holds the samples of one label.
+    If labels mean something, every column holds the samples of one label or, where there are
+    many, each label has a few beside its name.
     """
-    if model.config.formulation == "unsupervised":
-        return model.sample(n, seed=seed), columns
+    columns = plotting.sheet_columns(model.image_shape, 10)
+    n, labels = columns * columns, None
     n_labels = len(model.classes)
-    columns = n_labels * max(1, columns // n_labels)
-    labels = np.arange(n) % columns % n_labels
-    return model.sample(n, labels=labels, seed=seed), columns
+    if model.config.formulation != "unsupervised":
+        if n_labels > plotting.MANY_CLASSES:
+            return _labelled_samples(model, seed)
+        columns = n_labels * max(1, columns // n_labels)
+        n = max(n - n % columns, columns)
+        labels = np.arange(n) % n_labels
+
+    def draw(axes):
+        samples = model.sample(n, labels, seed)
+        plotting.show_images(samples, columns, "prior samples, decoded", axes)
+
+    return draw, {}
+
+
+def _labelled_samples(model, seed):
+    n = len(model.classes)
+    blocks = plotting.samples_columns(n, SAMPLES_OF_EACH)
+
+    def draw(axes):
+        labels = np.repeat(np.arange(n), SAMPLES_OF_EACH)
+        samples = model.sample(len(labels), labels, seed)
+        samples = samples.reshape(n, SAMPLES_OF_EACH, *model.image_shape)
+        plotting.show_samples(samples, model.classes, blocks, axes)
+
+    cells = SAMPLES_OF_EACH + 1
+    return draw, {"height": 0.4 + plotting.sheet_height(cells * n, cells * blocks)}
 
 
 @contextmanager
@@ -149,11 +227,10 @@ def saved(path, width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, row
 
     Written aside and renamed. Without pyplot, so that no display is needed.
     """
-    from matplotlib.figure import Figure
-
+    from aae_mx.canvas import matplotlib
     from aae_mx.files import write_aside
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
     yield figure.subplots(rows, columns)
     # No date or version in the file: the same figure is the same bytes.
     write_aside(
@@ -168,9 +245,7 @@ def animate_run(model, out=None, dataset=None, seed=0):
     It shows the first N_MOVING held-out images; arguments as of ``plot_run``. Raises InputError
     for a run without snapshots.
     """
-    from matplotlib.animation import PillowWriter
-    from matplotlib.figure import Figure
-
+    from aae_mx.canvas import matplotlib
     from aae_mx.files import write_aside
     from aae_mx.run import load_data, read_snapshots
 
@@ -184,8 +259,8 @@ def animate_run(model, out=None, dataset=None, seed=0):
     codes = {
         epoch: plotting.project(codes[:N_MOVING], fitted)[0] for epoch, codes in snapshots.items()
     }
-    out = _made(model, out)
-    figure = Figure(figsize=(MOVING_INCHES, MOVING_INCHES), layout="constrained")
+    out = _directory(model, out)
+    figure = matplotlib.figure.Figure(figsize=(MOVING_INCHES, MOVING_INCHES), layout="constrained")
     animation = plotting.animate_codes(
         codes,
         labels[:N_MOVING] if model.classes else None,
@@ -197,12 +272,17 @@ def animate_run(model, out=None, dataset=None, seed=0):
     # Laid out once, so that the axes do not tremble.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    # The writer takes the name of a file only.
-    with tempfile.TemporaryDirectory() as directory:
-        drawn = Path(directory, MOVING)
-        animation.save(drawn, PillowWriter(fps=FRAMES_PER_SECOND), dpi=MOVING_DPI)
-        content = drawn.read_bytes()
+    try:
+        # The writer takes the name of a file only.
+        with tempfile.TemporaryDirectory() as directory:
+            drawn = Path(directory, MOVING)
+            writer = matplotlib.animation.PillowWriter(fps=FRAMES_PER_SECOND)
+            animation.save(drawn, writer, dpi=MOVING_DPI)
+            content = drawn.read_bytes()
+    except OSError as error:
+        raise InputError(f"{MOVING}: cannot be drawn ({error})") from error
     write_aside(out / MOVING, lambda file: file.write(content))
+    _say_what_is_lacking(model.classes)
     return out / MOVING
 
 

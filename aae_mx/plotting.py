@@ -8,10 +8,18 @@ import math
 
 import numpy as np
 
+from aae_mx.text import shortened
+
 # The post's scatter plots: 8 × 8 inches, points of size 8, the colour map "rainbow".
 FIGURE_INCHES = 8
 POINT_SIZE = 8
 COLOUR_MAP = "rainbow"
+# With more classes than this, colours are others, and names stand beside the picture.
+MANY_CLASSES = 12
+# Then each label's hue lies so far, of all hues, from the one before it: never twice the same.
+HUE_STEP = 0.276393
+# Names of classes: characters of each, inches of a line, and columns at most.
+NAME_LENGTH, NAME_INCHES, NAME_COLUMNS = 24, 0.18, 5
 # The width of a sheet of images in a figure that is saved.
 SHEET_PIXELS = 780
 # The post's decoded plane: z in [−4, 4]² in steps of 0.4.
@@ -24,8 +32,8 @@ LAST_FRAMES = 7
 def scatter_codes(codes, labels=None, classes=None, title="q(z)", limit=None, ax=None):
     """Codes (N, 2) as points: one colour per label with a legend, or one colour.
 
-    ``labels``: integers of shape (N,); ``classes``: their names in the legend. Axes are
-    equal; ``limit`` sets them to ±limit.
+    ``labels``: integers of shape (N,); ``classes``: their names in the legend, which makes the
+    figure wider where there are many. Axes are equal; ``limit`` sets them to ±limit.
     """
     ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
     codes = np.asarray(codes)
@@ -42,23 +50,79 @@ def scatter_codes(codes, labels=None, classes=None, title="q(z)", limit=None, ax
             codes[:, 1],
             s=POINT_SIZE,
             c=labels,
-            cmap=COLOUR_MAP,
+            cmap=COLOUR_MAP if n <= MANY_CLASSES else _colours(n),
             vmin=0,
             vmax=max(n - 1, 1),
             linewidths=0,
         )
-        colours = points.cmap(points.norm(np.arange(n)))
-        handles = [
-            ax.scatter([], [], s=40, color=colour, label=name)
-            for colour, name in zip(colours, classes)
-        ]
-        ax.legend(handles=handles, loc="upper right", fontsize="small", framealpha=0.8)
+        legend = _legend(ax, classes, points.cmap(points.norm(np.arange(n))))
+        if n > MANY_CLASSES:
+            _name(ax, codes, labels, classes)
     ax.set_title(title)
     ax.set_aspect("equal")
     if limit is not None:
         ax.set_xlim(-limit, limit)
         ax.set_ylim(-limit, limit)
+    if labels is not None and n > MANY_CLASSES and len(ax.figure.axes) == 1:
+        _widen(ax.figure, legend)
     return ax
+
+
+def _colours(n):
+    """A colour map for more labels than a rainbow has colours: neighbours look unlike."""
+    from aae_mx.canvas import matplotlib
+
+    hues = matplotlib.colormaps[COLOUR_MAP](HUE_STEP * np.arange(n) % 1)
+    hues[1::2, :3] *= 0.6
+    return matplotlib.colors.ListedColormap(hues)
+
+
+def _legend(ax, names, colours):
+    """Explain the colours: in a corner or, with many, in columns on the right of the axes."""
+    from aae_mx import canvas
+
+    many = len(names) > MANY_CLASSES
+    lines = int((ax.figure.get_figheight() - 1.1) / NAME_INCHES)
+    shown = [shortened(name, NAME_LENGTH) for name in names[: NAME_COLUMNS * lines]]
+    handles = [ax.scatter([], [], s=40, color=colour) for colour in colours[: len(shown)]]
+    how = {"loc": "upper right"}
+    if many:
+        how = {"loc": "upper left", "bbox_to_anchor": (1, 1), "borderaxespad": 0, "frameon": False}
+        how["ncol"] = -(-len(shown) // lines)
+        if len(shown) < len(names):
+            how["title"] = f"the first {len(shown)} of {len(names):,}"
+    # Names that begin with _ would be left out, so they come afterwards.
+    places = [str(i) for i in range(len(shown))]
+    legend = ax.legend(handles, places, fontsize="small", framealpha=0.8, **how)
+    for text, name in zip(legend.get_texts(), canvas.drawable(shown)):
+        text.set(text=name, fontfamily=canvas.fonts(shown)[0], usetex=False)
+    return legend
+
+
+def _widen(figure, legend):
+    """Make room for a legend beside the axes of a figure."""
+    figure.draw_without_rendering()
+    width = legend.get_window_extent().width / figure.dpi
+    figure.set_figwidth(figure.get_figwidth() + width)
+    # The layout takes some turns until nothing is cut off.
+    for _ in range(3):
+        figure.draw_without_rendering()
+
+
+def _name(ax, codes, labels, names):
+    """Write the name of every class on the point in the middle of its points."""
+    from aae_mx import canvas
+
+    shown = [shortened(name, NAME_LENGTH // 2) for name in names]
+    how = {"fontsize": "x-small", "fontfamily": canvas.fonts(shown)[0], "usetex": False}
+    how.update(horizontalalignment="center", verticalalignment="center")
+    outline = canvas.matplotlib.patheffects.withStroke(linewidth=2, foreground="white")
+    for label, name in enumerate(canvas.drawable(shown)):
+        members = codes[labels == label]
+        if len(members):
+            distances = np.linalg.norm(members - np.median(members, axis=0), axis=1)
+            x, y = members[distances.argmin()]
+            ax.text(x, y, name, path_effects=[outline], clip_on=True, **how)
 
 
 def scatter_prior(codes, labels=None, classes=None, title="p(z)", limit=None, ax=None):
@@ -72,7 +136,7 @@ def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=No
     Epoch 0 is before training. ``prior``: samples of it, (N, 2), which lie faintly behind; the
     rest as ``scatter_codes``. Returns matplotlib's FuncAnimation.
     """
-    from matplotlib.animation import FuncAnimation
+    from aae_mx.canvas import matplotlib
 
     ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
     if prior is not None:
@@ -80,6 +144,9 @@ def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=No
     first = next(iter(snapshots.values()))
     scatter_codes(first, labels, classes, limit=limit, ax=ax)
     points = ax.collections[prior is not None]
+    for name in list(ax.texts):
+        # They would not move with the points.
+        name.remove()
 
     def draw(epoch):
         points.set_offsets(snapshots[epoch])
@@ -88,19 +155,23 @@ def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=No
     epochs = list(snapshots)
     # The end stays in view for a while.
     frames = epochs + epochs[-1:] * LAST_FRAMES
-    return FuncAnimation(ax.figure, draw, frames, init_func=lambda: None)
+    return matplotlib.animation.FuncAnimation(ax.figure, draw, frames, init_func=lambda: None)
 
 
 def shared_limit(*codes):
-    """A limit that shows nearly all points (all but 1 in 500) of several sets of codes."""
-    return 1.1 * max(float(np.quantile(np.abs(c), 0.998)) for c in codes if len(c))
+    """A limit that shows nearly all points (all but 1 in 500) of several sets of codes.
+
+    Above 0, also where all of them are the origin.
+    """
+    return 1.1 * max(float(np.quantile(np.abs(c), 0.998)) for c in codes if len(c)) or 1.0
 
 
 def project(codes, fitted=None):
     """Codes (N, code_dim) in two dimensions, and the PCA that took them there.
 
     Two-dimensional codes come back as they are, with None. ``fitted``: a PCA returned
-    before, to project other codes alike.
+    before, to project other codes alike. Of codes that do not span a plane, as one or equal
+    ones, the directions that remain are any.
     """
     codes = np.asarray(codes)
     if codes.shape[1] == 2:
@@ -108,7 +179,10 @@ def project(codes, fitted=None):
     from sklearn.decomposition import PCA
 
     if fitted is None:
-        fitted = PCA(n_components=2, random_state=0).fit(codes)
+        # It takes no single code, and divides by the variance, which may be 0.
+        several = codes if len(codes) > 1 else np.repeat(codes, 2, axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fitted = PCA(n_components=2, random_state=0).fit(several)
     return fitted.transform(codes), fitted
 
 
@@ -125,11 +199,26 @@ def plane_codes(fitted=None, extent=PLANE_EXTENT, steps=PLANE_STEPS):
     return codes if fitted is None else fitted.inverse_transform(codes).astype(np.float32)
 
 
-def show_plane(images, title="decoded plane", ax=None):
-    """The images decoded from ``plane_codes``, (441, height, width[, 3]), where their codes lie."""
+def plane_extent(prior):
+    """Half the side of a decoded plane for the prior of which ``prior`` (N, code_dim) are samples.
+
+    The post's where they fill at least half of it; otherwise their limit, rounded up.
+    """
+    limit = shared_limit(prior)
+    if PLANE_EXTENT / 2 < limit <= PLANE_EXTENT:
+        return PLANE_EXTENT
+    unit = 10.0 ** math.floor(math.log10(limit)) / 5
+    return unit * math.ceil(limit / unit)
+
+
+def show_plane(images, title="decoded plane", ax=None, extent=PLANE_EXTENT):
+    """The images decoded from ``plane_codes``, (441, height, width[, 3]), where their codes lie.
+
+    ``extent`` as there.
+    """
     ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
-    half = PLANE_EXTENT / (PLANE_STEPS - 1)
-    edge = PLANE_EXTENT + half
+    half = extent / (PLANE_STEPS - 1)
+    edge = extent + half
     _show(ax, tile(images, PLANE_STEPS), extent=(-edge, edge, -edge, edge))
     ax.set_title(title)
     ax.set_xlabel("z[0]")
@@ -140,15 +229,51 @@ def show_plane(images, title="decoded plane", ax=None):
 def show_images(images, columns=None, title=None, ax=None):
     """Images in 0–1 as a sheet, ``columns`` to a row (as a square if None).
 
-    They are (N, height, width), or (N, height, width, 3) in colour.
+    They are (N, height, width), or (N, height, width, 3) in colour. The rest of the last row is
+    white.
     """
     columns = columns or _square(len(images))
     ax = _axes(ax, FIGURE_INCHES, sheet_height(len(images), columns))
-    _show(ax, tile(images, columns))
+    _show(ax, tile(images, columns, rest=1))
     ax.set_axis_off()
     if title:
         ax.set_title(title)
     return ax
+
+
+def show_samples(samples, classes, blocks, ax=None):
+    """Samples of many classes: ``blocks`` classes to a row, before each one's images its name.
+
+    ``samples``: (classes, samples of each, height, width), or (..., height, width, 3), in 0–1.
+    """
+    from aae_mx import canvas
+
+    n, each, height, width = samples.shape[:4]
+    cells = np.ones((n, each + 1, *samples.shape[2:]), samples.dtype)
+    cells[:, 1:] = samples
+    columns = blocks * (each + 1)
+    ax = show_images(cells.reshape(-1, *samples.shape[2:]), columns, "prior samples, decoded", ax)
+    # The size of a cell in points, and as many characters as fit into it, in at most three lines.
+    size = 72 * FIGURE_INCHES / columns
+    font = min(9, size / 4)
+    length = int(size / font * 1.6)
+    names = [shortened(name, 3 * length) for name in classes]
+    families, _ = canvas.fonts(names)
+    for i, name in enumerate(names):
+        lines = [name[at : at + length] for at in range(0, len(name), length)]
+        ax.text(
+            ((i % blocks) * (each + 1) + 0.95) * width - 0.5,
+            (i // blocks + 0.5) * height - 0.5,
+            "\n".join(canvas.drawable(lines)),
+            **{"fontsize": font, "fontfamily": families, "usetex": False},
+            **{"horizontalalignment": "right", "verticalalignment": "center"},
+        )
+    return ax
+
+
+def samples_columns(n, each):
+    """How many of ``n`` classes with ``each`` samples lie beside each other, on a fair sheet."""
+    return math.ceil(math.sqrt(n / (1.5 * (each + 1))))
 
 
 def show_reconstructions(originals, reconstructions, columns=20, title=None, ax=None):
@@ -177,12 +302,10 @@ def loss_curves(history, axes=None):
     ``history``: {column: list of one value per epoch}, as in a run's history.csv. Returns
     the array of three axes.
     """
-    from matplotlib.ticker import MaxNLocator
+    from aae_mx.canvas import matplotlib, pyplot
 
     if axes is None:
-        import matplotlib.pyplot as plt
-
-        _, axes = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
+        _, axes = pyplot().subplots(1, 3, figsize=(15, 4), layout="constrained")
     panels = (
         (
             "mean L2 norm of the error per image",
@@ -205,9 +328,20 @@ def loss_curves(history, axes=None):
             ax.plot(history["epoch"], history[column], marker=".", label=name)
         ax.set_xlabel("epoch")
         ax.set_ylabel(label)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+        if len(history["epoch"]) == 1:
+            ax.set_xticks(history["epoch"])
+        _calm(ax)
         ax.legend()
     return axes
+
+
+def _calm(ax):
+    """Show values that hardly differ as a level line, not as a wild one on a scale of its own."""
+    low, high = ax.dataLim.intervaly
+    size = max(abs(low), abs(high))
+    if 0 <= high - low < 1e-3 * size:
+        ax.set_ylim(low - 0.05 * size, high + 0.05 * size)
 
 
 def sheet_height(n, columns=None):
@@ -225,12 +359,12 @@ def _square(n):
     return math.ceil(math.sqrt(n))
 
 
-def tile(images, columns):
-    """One sheet (rows · height, columns · width) of images (N, height, width), the rest 0."""
+def tile(images, columns, rest=0):
+    """One sheet (rows · height, columns · width) of images (N, height, width), and ``rest``."""
     images = np.asarray(images)
     n, height, width = images.shape[:3]
     rows = math.ceil(n / columns)
-    sheet = np.zeros((rows * columns, *images.shape[1:]), images.dtype)
+    sheet = np.full((rows * columns, *images.shape[1:]), rest, images.dtype)
     sheet[:n] = images
     sheet = sheet.reshape(rows, columns, *images.shape[1:]).swapaxes(1, 2)
     return sheet.reshape(rows * height, columns * width, *images.shape[3:])
@@ -245,6 +379,6 @@ def _show(ax, sheet, **kwargs):
 def _axes(ax, width, height):
     if ax is not None:
         return ax
-    import matplotlib.pyplot as plt
+    from aae_mx.canvas import pyplot
 
-    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+    return pyplot().subplots(figsize=(width, height), layout="constrained")[1]

@@ -8,6 +8,7 @@ import click
 
 from aae_mx.errors import InputError
 from aae_mx.files import never_through_a_link
+from aae_mx.text import say
 
 
 class Progress:
@@ -18,8 +19,10 @@ class Progress:
 
     def __init__(self, epochs, steps, done, quiet, log_path):
         self.epochs, self.steps, self.done, self.quiet = epochs, steps, done, quiet
+        # Names in paths need not be UTF-8.
+        text = {"encoding": "utf-8", "errors": "backslashreplace"}
         try:
-            self.log = open(log_path, "a", encoding="utf-8", opener=never_through_a_link)
+            self.log = open(log_path, "a", opener=never_through_a_link, **text)
         except OSError as error:
             raise InputError(f"{log_path}: cannot be written ({error})") from error
         self.bar = None
@@ -43,9 +46,9 @@ class Progress:
             raise InputError(f"{self.log.name}: cannot be written ({error})") from error
         if not self.quiet and self.bar is None:
             try:
-                click.echo(text)
-            except OSError:
-                # Whoever read it has gone, or its disk is full. The log has it, too.
+                say(text)
+            except InputError:
+                # Nobody can read it, as where a disk is full. The log has it, too.
                 self.quiet = True
 
     def step(self, epoch, step, means):

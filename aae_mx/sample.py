@@ -5,6 +5,7 @@ import numpy as np
 
 from aae_mx.cli import command, option_overwrite, option_run, option_seed, writable_file
 from aae_mx.errors import ConfigError
+from aae_mx.text import say
 
 
 @command(
@@ -55,7 +56,7 @@ def main(run, number, out, label, seed, overwrite):
         if pieces is not None:
             arrays["labels"] = pieces
         write_aside(out, lambda file: np.savez_compressed(file, **arrays))
-    click.echo(f"{out}: {number:,} samples of {model.config.prior}")
+    say(f"{out}: {number:,} samples of {model.config.prior}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import click
 from aae_mx.cli import command, option_run
 from aae_mx.errors import InputError
 from aae_mx.files import megabytes
+from aae_mx.text import say
 
 
 @command(name="slim", epilog="Example: python -m aae_mx.slim runs/swiss_roll_supervised")
@@ -21,7 +22,7 @@ def main(run, force):
     neither resumed nor extended.
     """
     before, after = slim(run, force)
-    click.echo(f"{run}: checkpoints of {megabytes(before)} before, {megabytes(after)} now")
+    say(f"{run}: checkpoints of {megabytes(before)} before, {megabytes(after)} now")
 
 
 def slim(path, force=False):

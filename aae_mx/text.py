@@ -1,6 +1,29 @@
-"""Texts for people: names that come from files."""
+"""Texts for people: names that come from data, and printing that never fails on a character."""
 
+from __future__ import annotations
+
+import codecs
+import os
+import sys
 import unicodedata
+from contextlib import suppress
+
+from aae_mx.errors import InputError
+
+# What a terminal that lacks the characters of this package's own texts gets for them.
+STAND_INS = {
+    **{"–": "-", "−": "-", "×": "x", "±": "+-", "√": "sqrt", "≥": ">=", "≤": "<=", "…": "..."},
+    **{"é": "e", "’": "'", "²": "^2"},
+}
+LACKING = "aae_mx.lacking"
+
+
+def _stand_ins(error):
+    lacking = error.object[error.start : error.end]
+    return "".join(STAND_INS.get(character, "?") for character in lacking), error.end
+
+
+codecs.register_error(LACKING, _stand_ins)
 
 
 def printable(text):
@@ -15,3 +38,35 @@ def _escaped(character):
     if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
         return character.encode("unicode_escape").decode()
     return character
+
+
+def shortened(text, length):
+    """``text``, or as much of it as, with an ellipsis, is ``length`` characters long."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def say(text, err=False):
+    """Print ``text`` on stdout, or on stderr, whatever characters they take.
+
+    When nobody reads any more (``| head -1``), the text is dropped and the work goes on. Raises
+    InputError if it cannot be written for another reason, as a full disk.
+    """
+    stream = sys.stderr if err else sys.stdout
+    if stream is None:
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, LACKING).decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:
+        to_nowhere(stream)
+    except OSError as error:
+        to_nowhere(stream)
+        raise InputError(f"the output cannot be written ({error.strerror or error})") from error
+
+
+def to_nowhere(stream):
+    """Let a stream that cannot be written take the rest without an error, at the end also."""
+    with suppress(OSError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

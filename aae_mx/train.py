@@ -8,7 +8,8 @@ import click
 
 from aae_mx.cli import command, config_options
 from aae_mx.config import Config
-from aae_mx.errors import ConfigError, InputError
+from aae_mx.errors import ConfigError
+from aae_mx.text import printable, say
 
 # The settings that may change when a run goes on.
 CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
@@ -85,14 +86,13 @@ def main(out, resume, skip_damaged, checkpoint_every, keep, snapshots, figures, 
         model = training.resume(resume, skip_damaged=skip_damaged, **changes, **how)
     if figures:
         try:
-            directory = plot_run(model)
-        except InputError as error:
-            again = f"python -m aae_mx.plot {shlex.quote(str(model.run))}"
-            raise InputError(
-                f"{error}; the run is finished and saved, draw its figures with: {again}"
-            ) from error
-        if not quiet:
-            click.echo(f"figures: {directory}")
+            directory = plot_run(model, quiet=quiet)
+        except Exception as error:  # noqa: B902 - the run is whole, whatever it is
+            how = f"python -m aae_mx.plot {shlex.quote(str(model.run))}"
+            say(f"Warning: {printable(str(error))}; the run is whole, draw again with: {how}", True)
+        else:
+            if not quiet:
+                say(f"figures: {directory}")
 
 
 def _changes(run, out, snapshots, settings):

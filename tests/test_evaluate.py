@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from conftest import small_config
 
+from aae_mx import evaluate as evaluate_module
 from aae_mx import fit, metrics, priors
 from aae_mx.backend import mx
 from aae_mx.batches import training_labels
 from aae_mx.config import Config
 from aae_mx.data import load_dataset, to_unit
-from aae_mx.evaluate import METRICS, evaluate, main
+from aae_mx.evaluate import METRICS, evaluate, main, show, table
 from aae_mx.model import AAE
 from aae_mx.training import build_optimizers, train_epoch
 
@@ -43,6 +44,11 @@ def test_two_sample_accuracy():
     # Each point's nearest is its copy in the other sample.
     grid = np.stack(np.meshgrid(np.arange(9.0), np.arange(9.0)), axis=-1).reshape(-1, 2)
     assert metrics.two_sample_accuracy(grid, grid + 0.1) == 0
+    # In 64 dimensions, codes in the middle are the nearest of everything: no match, and not 0.5.
+    prior, middle = NORMAL((300, 64)), 0.01 * NORMAL((300, 64))
+    assert metrics.two_sample_accuracy(middle, prior) is None
+    assert metrics.two_sample_accuracy(prior, middle) is None
+    assert metrics.two_sample_accuracy(NORMAL((300, 64)), prior) == pytest.approx(0.5, abs=0.1)
     with pytest.raises(ValueError, match="81 codes and 80 prior samples"):
         metrics.two_sample_accuracy(grid, grid[1:])
 
@@ -95,6 +101,7 @@ def test_judge():
     judge = metrics.Judge(images, labels)
     assert judge.class_entropy(images) == pytest.approx(2, abs=0.05)
     assert judge.class_entropy(images[labels == 1]) == pytest.approx(0, abs=0.01)
+    assert str(judge.class_entropy(images[labels == 1][:5])) == "0.0", "not -0.0"
     assert judge.features(images).shape == (2000, 64)
 
 
@@ -108,9 +115,66 @@ def test_table(call, supervised_run, unsupervised_run):
     assert lines[0].split() == ["supervised", "ideal"] and len(lines) == len(METRICS) + 2
     assert "supervised: epoch 2, 300 held-out images" in lines[-1]
     code, output = call(main, supervised_run, "--compare", unsupervised_run)
-    assert code == 0 and output.splitlines()[0].split() == ["supervised", "unsupervised", "ideal"]
+    heads = ["supervised", "ideal", "unsupervised", "ideal"]
+    assert code == 0 and output.splitlines()[0].split() == heads
     agreement = next(line for line in output.splitlines() if "piece" in line)
     assert agreement.split()[-2:] == ["–", "–"]
+
+
+def result(name, n=1000, **ideals):
+    """A result for ``table``, of which all that is not given is 0.5."""
+    ideal = {**dict.fromkeys(METRICS, 0.5), **ideals}
+    measured = dict.fromkeys(METRICS, 0.5)
+    return {"run": name, "epoch": 1, "images": n, "metrics": measured, "ideal": ideal}
+
+
+def test_ideals_of_the_table():
+    """One column where all agree, and else one for each run."""
+    one, other = (result(name, sliced_wasserstein=x) for name, x in (("a", 0.02), ("b", 0.12)))
+    heads, _, wasserstein, *_ = table([one, other]).splitlines()
+    assert heads.split() == ["a", "ideal", "b", "ideal"]
+    assert wasserstein.split()[-4:] == ["0.500", "0.020", "0.500", "0.120"]
+    heads, _, wasserstein, *_ = table([one, result("b", sliced_wasserstein=0.02)]).splitlines()
+    assert heads.split() == ["a", "b", "ideal"]
+    assert wasserstein.split()[-3:] == ["0.500", "0.500", "0.020"]
+
+
+def test_table_of_few_images():
+    lines = table([result("a", 12)]).splitlines()
+    cells = dict(zip(METRICS, (line.split()[-2:] for line in lines[1:])))
+    assert cells["label_agreement"] == ["0.50", "0.50"], "twelve images tell no thousandths"
+    for name in ("two_sample_accuracy", "neighbour_accuracy", "frechet_distance"):
+        assert cells[name] == ["–", "–"]
+    assert lines[-2:] == [
+        "a: epoch 1, 12 held-out images",
+        "–: fewer than 20 images say nothing of neighbours and spread.",
+    ]
+    without = result("a\nb\udce9")
+    without["metrics"]["two_sample_accuracy"] = None
+    lines = table([without]).splitlines()
+    assert lines[0].split() == ["a", "b\ufffd", "ideal"] and lines[1].split()[-2:] == ["–", "0.500"]
+    assert lines[-1].startswith("No two-sample accuracy: of q(z) and p(z) one lies in the middle")
+
+
+def test_show():
+    assert show(-0.001, "{:.2f}") == "0.00" and show(-0.01, "{:.2f}") == "-0.01"
+    assert [show(x, "{:.2f}") for x in (None, np.nan, np.inf)] == ["–"] * 3
+    assert show(np.nan, "{:.4f}", none="") == ""
+
+
+def test_results_are_written_before_they_are_shown(monkeypatch, call, supervised_run, tmp_path):
+    def say(text):
+        assert len(json.loads(out.read_text())["runs"]) == len(shown) + 1
+        shown.append(text)
+
+    out, shown = tmp_path / "a.json", []
+    monkeypatch.setattr(evaluate_module, "say", say)
+    options = ["--json", out, "--images", 30]
+    assert call(main, supervised_run, supervised_run, *options)[0] == 0 and len(shown) == 2
+    # A run that is not there does not take the others' numbers with it.
+    shown.clear()
+    assert call(main, supervised_run, tmp_path, *options, "--overwrite")[0] == 1
+    assert len(shown) == 1 and len(json.loads(out.read_text())["runs"]) == 1
 
 
 def test_json_is_deterministic(call, supervised_run, tmp_path):

@@ -522,6 +522,18 @@ def test_the_page_forbids_itself_the_network(browser, tmp_path):
     page.close()
 
 
+@pytest.mark.parametrize("width", [320, 1100])
+def test_many_classes_and_long_names_fit_the_screen(show, width):
+    names = [*map(str, range(118)), "x" * 300, "line\nbreak\udce9"]
+    model, dataset = untrained(classes=names)
+    page = show(explore.page_data(model, dataset), size=(width, 800))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("#legend").bounding_box()["height"] <= 800
+    shown = [name.strip() for name in page.locator("#legend button").all_inner_texts()]
+    assert shown[117:120] == ["117", "x" * 300, "line break\ufffd"]
+    assert page.evaluate("short(data.classes[118])") == "x" * 15 + "…"
+
+
 @pytest.mark.parametrize("width", [320, 390, 1100])
 def test_fits_the_screen(show, width):
     model, dataset = untrained()
