@@ -51,7 +51,7 @@ setup(
             *("nbclient", "nbformat", "ipykernel", *ONNX, "playwright>=1.40"),
         ],
         "onnx": ONNX,
-        "bench": ["torch>=2"],
+        "bench": ["torch>=2", "jax", "optax"],
     },
     entry_points={"console_scripts": ["aae-mx = aae_mx.__main__:main"]},
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 # Seconds between two looks at the load of other programs, and how many cores of it make the
 # threads change their way of waiting, and change back.
-LOOK_EVERY, CROWDED_FROM, CROWDED_TO = 0.25, 0.35, 0.2
+LOOK_EVERY, CROWDED_FROM, CROWDED_TO = 0.25, 0.25, 0.15
 
 
 def usable_cores(root="/"):

@@ -1,10 +1,14 @@
+import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-THROUGHPUT = Path(__file__).parent.parent / "benchmarks" / "throughput.py"
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+THROUGHPUT = BENCHMARKS / "throughput.py"
 
 
 def run(*options):
@@ -32,3 +36,19 @@ runpy.run_path({str(THROUGHPUT)!r}, run_name="__main__")
     assert result.returncode == 1
     assert result.stderr.startswith("Error: the peer needs PyTorch") and "[bench]" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_busy_leaves_no_process_behind(tmp_path):
+    busy = runpy.run_path(str(BENCHMARKS / "busy.py"))
+    started = tmp_path / "started"
+    code = f"import os; open({str(started)!r}, 'w').write(str(os.getpid()))\nwhile True: pass"
+    with busy["neighbours"]([["-c", code]]):
+        while not (started.exists() and started.read_text()):
+            pass
+        number = int(started.read_text())
+        os.kill(number, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+    assert busy["rate"](["-c", "print('x_samples_per_s=7')"]) == 7
+    with pytest.raises(click.ClickException, match="-c failed: ZeroDivisionError"):
+        busy["rate"](["-c", "1 / 0"])

@@ -152,7 +152,8 @@ def test_table_of_few_images():
     without = result("a\nb\udce9")
     without["metrics"]["two_sample_accuracy"] = None
     lines = table([without]).splitlines()
-    assert lines[0].split() == ["a", "b\ufffd", "ideal"] and lines[1].split()[-2:] == ["–", "0.500"]
+    assert lines[0].split() == ["a\\nb\\xe9", "ideal"]
+    assert lines[1].split()[-2:] == ["–", "0.500"]
     assert lines[-1].startswith("No two-sample accuracy: of q(z) and p(z) one lies in the middle")
 
 

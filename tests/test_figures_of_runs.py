@@ -154,7 +154,7 @@ def test_folders_of_any_name(call, refused, tmp_path):
     assert call(plot.main, run, "--animate")[0] == 0
     assert call(explore.main, run)[0] == 0
     message = refused(sample.main, run, "--label", "dog", "--out", tmp_path / "a.png", code=2)
-    assert "A$AP Ke$ha" in message and "line break" in message and "caf" in message
+    assert "A$AP Ke$ha" in message and "line\\nbreak" in message and "caf" in message
 
 
 def test_what_no_font_has_is_said(monkeypatch, call, supervised_run, tmp_path):

@@ -14,8 +14,8 @@ HOSTILE = [
     *("caf\udce9", "\x1b[2J", "x" * 300, "猫", "كلب", "😀🦄", ""),
 ]
 SHOWN = [
-    *("A$AP Ke$ha", "$5_$10", "$\\frac{", "\\$1", "_hidden", "a^b_c", "line break"),
-    *("caf\ufffd", "\ufffd[2J", "x" * 23 + "…"),
+    *("A$AP Ke$ha", "$5_$10", "$\\frac{", "\\$1", "_hidden", "a^b_c", "line\\nbreak"),
+    *("caf\\xe9", "\\x1b[2J", "x" * 23 + "…"),
 ]
 
 

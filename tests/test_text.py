@@ -82,7 +82,7 @@ def test_no_stdout(monkeypatch):
 
 
 def test_printable():
-    assert printable("a\r\n\tb\x1b[2J\udce9é猫") == "a b\ufffd[2J\ufffdé猫"
+    assert printable("a\r\n\tb\x1b[2J\udce9é猫") == "a\\r\\n\\tb\\x1b[2J\\xe9é猫"
     for name in HOSTILE:
         printable(name).encode()
 

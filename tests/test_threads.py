@@ -101,9 +101,9 @@ def test_neighbours_are_seen_and_seen_to_go(monkeypatch):
         (2.0, 0.0, False),
         (1.9, 0.1, False),
         (1.0, 1.0, True),
-        (1.0, 0.3, True),  # a little less is not gone
+        (1.0, 0.2, True),  # a little less is not gone
         (1.6, 0.0, False),
-        (1.6, 0.3, False),  # a little is not there
+        (1.6, 0.2, False),  # a little is not there
     ):
         clock.passes(own, others)
         assert neighbours.look() is crowded, (own, others)
