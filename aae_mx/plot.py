@@ -132,7 +132,8 @@ def plot_run(model, out=None, dataset=None, seed=0, quiet=False):
             with saved(out / name, **size) as axes:
                 draw(axes)
         except Exception as error:  # noqa: B902 - the others are drawn, whatever it is
-            why = printable(str(error)).replace(f"{out / name}: ", "") or type(error).__name__
+            why = " ".join(str(error).replace(f"{out / name}: ", "").split())
+            why = printable(why) or type(error).__name__
             failed.setdefault(why, []).append(name)
     if failed:
         reasons = "; ".join(f"{', '.join(names)}: {why}" for why, names in failed.items())

@@ -68,11 +68,14 @@ def main(steps, labels, conv, peer, rounds, only_step):
     stretch = -(-steps // STRETCHES)
     if conv:
         step = prepare_conv()
-        times = [seconds(step, stretch, warm_up=3) / stretch for _ in range(STRETCHES)]
+        times = [seconds(step, stretch, warm_up=0 if i else 3) / stretch for i in range(STRETCHES)]
         click.echo(f"aae_mx_samples_per_s={CONV_BATCH / statistics.median(times):.0f}")
         return
     setting = prepare(labels)
-    times = [seconds(setting["step"], stretch) / stretch for _ in range(STRETCHES)]
+    times = [
+        seconds(setting["step"], stretch, warm_up=2 if i else 20) / stretch
+        for i in range(STRETCHES)
+    ]
     click.echo(f"aae_mx_samples_per_s={BATCH / statistics.median(times):.0f}")
     if not only_step:
         parts(setting, steps)

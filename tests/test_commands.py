@@ -16,6 +16,7 @@ from conftest import small_config, small_options, write_idx
 import aae_mx
 from aae_mx import (
     __main__,
+    config,
     encode,
     evaluate,
     explore,
@@ -238,7 +239,18 @@ def test_sample_refused(refused, supervised_run, unsupervised_run):
     assert "do not fit on a sheet" in message(supervised_run, "-n", 20000, code=2)
 
 
-def test_figures(call, refused, tmp_path):
+@pytest.fixture
+def small_networks(monkeypatch):
+    """Recipes of small perceptrons."""
+    small = {"hidden": (32, 16)}
+    recipes = {
+        name: tuple({**values, **small} for values in both) for name, both in config.RECIPES.items()
+    }
+    monkeypatch.setattr(config, "RECIPES", recipes)
+    monkeypatch.setattr(config, "ROLL", {**config.ROLL, **small})
+
+
+def test_figures(call, refused, tmp_path, small_networks):
     out = tmp_path / "figures"
     options = ["--out", out, "--limit", 300, "--labelled", 50, "--epochs", 1]
     status, output = call(figures.main, *options)
@@ -277,7 +289,7 @@ def test_figures(call, refused, tmp_path):
     assert "trained with seed=0, not 1" in message
 
 
-def test_figures_of_several_seeds(monkeypatch, call, refused, tmp_path):
+def test_figures_of_several_seeds(monkeypatch, call, refused, tmp_path, small_networks):
     monkeypatch.setattr(figures, "CONFIGURATIONS", [("uniform", "none"), ("uniform", "some")])
     options = ["--out", tmp_path, "--limit", 100, "--epochs", 1, "--seed", 7, "--quiet"]
     status, output = call(figures.main, *options, "--seeds", 2, "--labelled", "20,30,20")
@@ -436,7 +448,7 @@ def test_group(call):
 
 
 def test_group_ends_in_one_line_too(refused):
-    assert "--code-dim 3" in refused(__main__.main, "train", "--code-dim", 3, code=2)
+    assert "--code-dim 1" in refused(__main__.main, "train", "--code-dim", 1, code=2)
     assert "No such command" in refused(__main__.main, "tarin", code=2)
 
 

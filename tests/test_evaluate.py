@@ -10,6 +10,7 @@ from aae_mx.backend import mx
 from aae_mx.batches import training_labels
 from aae_mx.config import Config
 from aae_mx.data import load_dataset, to_unit
+from aae_mx.errors import InputError
 from aae_mx.evaluate import METRICS, evaluate, main, show, table
 from aae_mx.model import AAE
 from aae_mx.training import build_optimizers, train_epoch
@@ -172,9 +173,18 @@ def test_results_are_written_before_they_are_shown(monkeypatch, call, supervised
     monkeypatch.setattr(evaluate_module, "say", say)
     options = ["--json", out, "--images", 30]
     assert call(main, supervised_run, supervised_run, *options)[0] == 0 and len(shown) == 2
-    # A run that is not there does not take the others' numbers with it.
+    # One that fails does not take the others' numbers with it.
     shown.clear()
-    assert call(main, supervised_run, tmp_path, *options, "--overwrite")[0] == 1
+    measure, left = evaluate_module.evaluate, [1]
+
+    def once(*arguments):
+        if not left:
+            raise InputError("its data have vanished")
+        left.pop()
+        return measure(*arguments)
+
+    monkeypatch.setattr(evaluate_module, "evaluate", once)
+    assert call(main, supervised_run, supervised_run, *options, "--overwrite")[0] == 1
     assert len(shown) == 1 and len(json.loads(out.read_text())["runs"]) == 1
 
 

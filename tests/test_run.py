@@ -335,12 +335,18 @@ def test_write_aside_keeps_the_old_file_when_writing_fails(tmp_path):
 
 
 def test_write_aside_is_not_interrupted(tmp_path):
+    # A shell lets jobs in the background ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def write(file):
         os.kill(os.getpid(), signal.SIGINT)
         file.write(b"whole")
 
-    with pytest.raises(KeyboardInterrupt):
-        write_aside(tmp_path / "file", write)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write_aside(tmp_path / "file", write)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (tmp_path / "file").read_bytes() == b"whole"
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
