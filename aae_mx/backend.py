@@ -50,7 +50,7 @@ def _denormals_flushed():
 
 
 def _no_longer_there(*args, **kwargs):
-    raise NotImplementedError("NumPy no longer has this function; the package numpy-financial has")
+    raise RuntimeError("NumPy no longer has this function; the package numpy-financial has")
 
 
 # What MXNet asks NumPy for and NumPy 1.20, 1.24 or 2.0 removed. It offers most of it as mxnet.np.
