@@ -164,7 +164,7 @@ def test_openml(monkeypatch):
     np.testing.assert_array_equal(dataset.test_images, again.test_images)
     # Every image has kept its label.
     for image, label in zip(dataset.test_images, dataset.test_labels):
-        first = round(image[0, 0] * 16 / 255)
+        first = round(int(image[0, 0]) * 16 / 255)
         rows = np.flatnonzero(pixels[:, 0] == first)
         assert dataset.classes[label] in targets[rows]
 

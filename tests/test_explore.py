@@ -193,8 +193,8 @@ def place(page, point, limit):
     # Within a border of one pixel.
     size = box["width"] - 2
     return (
-        box["x"] + 1 + (point[0] / limit + 1) / 2 * size,
-        box["y"] + 1 + (1 - point[1] / limit) / 2 * size,
+        float(box["x"] + 1 + (point[0] / limit + 1) / 2 * size),
+        float(box["y"] + 1 + (1 - point[1] / limit) / 2 * size),
     )
 
 

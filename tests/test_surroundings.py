@@ -102,6 +102,10 @@ def test_without_docstrings():
     assert result.returncode == 0 and "--prior" in result.stdout
 
 
+@pytest.mark.skipif(
+    sys.version_info[:3] == (3, 13, 0),
+    reason="in such a place it ends in a SystemError where a module lacks a name",
+)
 def test_a_working_directory_that_is_gone(supervised_run, tmp_path):
     (tmp_path / "gone").mkdir()
     code = f"""
