@@ -118,17 +118,20 @@ venv:
 	  "Install one, or name one: make PYTHON=/path/to/python ..." >&2; \
 	exit 1
 
-# One environment for each version, .venv-3.9 and so on; they stay, for the next time.
+# One environment for each version, .venv-3.9 and so on; they stay, for the next time. As many at
+# once as there are cores, each with its output in one piece.
 test-pythons: ## run a short test of everything on every supported Python that is found
-	@tried=; \
+	@found=; versions=; \
 	for python in $(PYTHONS); do \
 	  version=$$("$$python" -c '$(USABLE)' 2>/dev/null) || continue; \
-	  case "$$tried " in *" $$version "*) continue ;; esac; \
-	  $(MAKE) --no-print-directory smoke PYTHON="$$python" VENV=$(VENV)-$$version || exit 1; \
-	  tried="$$tried $$version"; \
+	  case "$$versions " in *" $$version "*) continue ;; esac; \
+	  versions="$$versions $$version"; found="$$found $$version $$python"; \
 	done; \
-	test -n "$$tried" || $(MAKE) --no-print-directory venv; \
-	echo "passed on Python$$tried"
+	test -n "$$found" || exec $(MAKE) --no-print-directory venv; \
+	echo $$found | xargs -n 2 -P "$$(getconf _NPROCESSORS_ONLN)" sh -c \
+	  'output=$$($(MAKE) --no-print-directory smoke PYTHON="$$1" VENV=$(VENV)-$$0 2>&1); \
+	  status=$$?; echo "$$output"; exit $$status' && \
+	echo "passed on Python$$versions"
 
 .PHONY: smoke
 smoke: $(VENV)/installed-onnx

@@ -10,6 +10,7 @@ import functools
 import os
 import sys
 import unicodedata
+import warnings
 from contextlib import suppress
 
 from aae_mx.errors import InputError
@@ -21,6 +22,8 @@ BOX = "□"
 
 def _load_matplotlib():
     backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    # The last for Python 3.9 uses old names of pyparsing, when it is imported and later.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"matplotlib\._")
     try:
         import matplotlib.animation
         import matplotlib.colors

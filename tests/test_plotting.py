@@ -94,7 +94,8 @@ def test_characters_without_a_font(monkeypatch):
 @pytest.mark.skipif(canvas.matplotlib.__version_info__ < (3, 6), reason="it draws with one font")
 def test_other_fonts_are_taken_for_what_the_first_lacks(monkeypatch):
     fonts = canvas.matplotlib.font_manager.fontManager.ttflist
-    other = next(f for f in fonts if f.name == "DejaVu Serif" and f.style == "normal")
+    normal = ("DejaVu Serif", "normal", 400)
+    other = next(f for f in fonts if (f.name, f.style, f.weight) == normal)
     has = {other.fname: set("猫犬")}
     monkeypatch.setattr(canvas, "_glyphs", lambda file: has.get(file, set()))
     canvas._fonts.cache_clear()
