@@ -97,12 +97,7 @@ def main(out, recipe, labelled, seeds, epochs, limit, seed, quiet):
     """
     if min(labelled) < 1:
         raise ConfigError("labelled", labelled, "expected at least 1 labelled image")
-    common = {"recipe": recipe, "epochs": epochs, "limit": limit, "seed": seed}
-    configs = [
-        Config(prior=prior, labels=n, **common)
-        for prior, labels in CONFIGURATIONS
-        for n in (dict.fromkeys(labelled) if labels == "some" else (labels,))
-    ]
+    configs = configurations(labelled, recipe=recipe, epochs=epochs, limit=limit, seed=seed)
     try:
         draw_figures(configs, out, seeds, quiet)
     except ConfigError as error:
@@ -110,6 +105,15 @@ def main(out, recipe, labelled, seeds, epochs, limit, seed, quiet):
             raise
         # The option of this command that became the setting.
         raise ConfigError("labelled", error.value, error.message) from error
+
+
+def configurations(labelled, **settings):
+    """The Config of each of the CONFIGURATIONS, for each number of ``labelled`` images."""
+    return [
+        Config(prior=prior, labels=n, **settings)
+        for prior, labels in CONFIGURATIONS
+        for n in (dict.fromkeys(labelled) if labels == "some" else (labels,))
+    ]
 
 
 def draw_figures(configs, out, seeds=1, quiet=False):
@@ -147,7 +151,7 @@ def draw_figures(configs, out, seeds=1, quiet=False):
             fit(config, run, quiet)
     for config in configs:
         run = _directory(config, 0, out)
-        files = {out / f"{config.name}_{figure}.png": figure for figure in _shown(config)}
+        files = {out / name: figure for name, figure in shown(config).items()}
         if run in missing or not all(file.exists() for file in files):
             drawn = plot_run(load(run), dataset=dataset, quiet=quiet)
             for file, figure in files.items():
@@ -163,9 +167,11 @@ def _directory(config, n, out):
     return out / "runs" / (config.name + f"_seed_{config.seed + n}" * (n > 0))
 
 
-def _shown(config):
-    """The figures of a configuration that the post shows."""
-    return ("pz", "qz", "output") if (config.prior, config.labels) == PLANE else ("pz", "qz")
+def shown(config):
+    """The figures of a configuration that the post shows, {file: figure of a run}."""
+    plane = (config.prior, config.labels) == PLANE
+    figures = ("pz", "qz", "output") if plane else ("pz", "qz")
+    return {f"{config.name}_{figure}.png": figure for figure in figures}
 
 
 def _epochs_left(run, config):

@@ -80,7 +80,7 @@ from aae_mx import train
 train.main(["--images", {str(image_folder)!r}])
 """
     result = python(code, gone=["HOME", "XDG_CACHE_HOME"])
-    assert result.returncode == 1 and "File \"/" not in result.stderr, result.stderr
+    assert result.returncode == 1 and 'File "/' not in result.stderr, result.stderr
     if "scipy" in result.stderr:
         # That for Python 3.9 needs such a place to be imported, and adds lines of its own.
         assert result.stderr.splitlines()[-1].startswith("Error: cannot import mxnet ([Errno 2] No")
