@@ -4,6 +4,7 @@
  * two) as fast as memory allows. It is optional: without a C compiler at installation,
  * optimizer.py uses MXNet's operator. The engine of MXNet calls adam_run, see optimizer.py.
  */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +34,12 @@ static void update_range(const Update *u, const Array *a, long start, long end) 
         float g = gradient[i];
         g = g > clip ? clip : g;
         g = g < -clip ? -clip : g;
-        const float m = beta1 * mean[i] + (1.0f - beta1) * g;
-        const float s = beta2 * square[i] + (1.0f - beta2) * g * g;
+        float m = beta1 * mean[i] + (1.0f - beta1) * g;
+        float s = beta2 * square[i] + (1.0f - beta2) * g * g;
+        /* Denormal numbers, as the means of weights that no longer learn become, take the processor
+         * a hundred times as long, so they are zero. */
+        m = fabsf(m) < FLT_MIN ? 0.0f : m;
+        s = s < FLT_MIN ? 0.0f : s;
         mean[i] = m;
         square[i] = s;
         weight[i] -= rate * m / (sqrtf(s) + epsilon);

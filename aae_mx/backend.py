@@ -1,52 +1,20 @@
-"""The only place that imports MXNet: what it needs is put right first.
+"""The only place that imports MXNet, as ``mx``: what it needs is put right first.
 
 MXNet 1.9.1 is the last release. It reads its thread settings when it is loaded, uses names
 that NumPy 1.24 and 2.0 removed, and from Python 3.12 on needs setuptools for distutils.
 """
 
 import ctypes
+import functools
 import os
 import platform
 import sys
 import warnings
-from contextlib import contextmanager
 
 import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.threads import Neighbours, usable_cores
-
-
-@contextmanager
-def _denormals_flushed():
-    """Within it this thread, and for good the threads that it starts, take denormals for zero.
-
-    The processor needs a hundred times as long for them (numbers below 1e-38), and Adam's means
-    of weights that no longer learn become so small: that was a quarter of the time of a step at
-    the end of a training. Where the mode is not known, nothing happens.
-    """
-    # Where the control register is in the C library's fenv_t, in 32 bits, and the mode's bits.
-    place, bits = {
-        ("Linux", "x86_64"): (7, 0x8040),
-        ("Linux", "aarch64"): (0, 1 << 24),
-        ("Darwin", "x86_64"): (1, 0x8040),
-    }.get((platform.system(), platform.machine()), (0, 0))
-    # At least as large as any fenv_t.
-    usual, flushing = (ctypes.c_uint32 * 16)(), (ctypes.c_uint32 * 16)()
-    try:
-        get, put = (getattr(ctypes.CDLL(None), name) for name in ("fegetenv", "fesetenv"))
-    except AttributeError:
-        yield
-        return
-    get(usual)
-    get(flushing)
-    flushing[place] |= bits
-    put(flushing)
-    try:
-        yield
-    finally:
-        # NumPy warns of the mode, so it is for MXNet's threads only.
-        put(usual)
 
 
 def _no_longer_there(*args, **kwargs):
@@ -113,10 +81,6 @@ def _load_mxnet():
             warnings.simplefilter("ignore")
             import mxnet
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="mxnet")
-
-        with _denormals_flushed():
-            # The engine starts its threads with the first operation.
-            mxnet.nd.zeros(1).wait_to_read()
     except ImportError as error:
         # Without --no-deps pip would not find a NumPy that is old enough for its metadata.
         raise InputError(
@@ -145,7 +109,17 @@ def _load_mxnet():
     return mxnet
 
 
-mx = _load_mxnet()
+def __getattr__(name):
+    # On first use, as it takes seconds, and the settings of a mode are read without it.
+    if name == "mx":
+        return _mxnet()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _mxnet():
+    if "mx" not in globals():
+        globals()["mx"] = _load_mxnet()
+    return globals()["mx"]
 
 
 def n_threads():
@@ -162,7 +136,7 @@ def release_threads():
     the training time on two cores. Where OpenMP has no such call (before 5.0), nothing happens.
     """
     try:
-        pause = mx.base._LIB.omp_pause_resource_all
+        pause = _mxnet().base._LIB.omp_pause_resource_all
     except AttributeError:
         return
     pause(1)  # omp_pause_soft
@@ -176,7 +150,7 @@ def let_threads_sleep():
     fewer threads. With other OpenMP libraries nothing happens.
     """
     try:
-        parallel = mx.base._LIB.GOMP_parallel
+        parallel = _mxnet().base._LIB.GOMP_parallel
     except AttributeError:
         return
     if n_threads() == 1:
@@ -186,7 +160,9 @@ def let_threads_sleep():
     parallel(nothing, None, ctypes.c_uint((os.cpu_count() or 1) + 1), ctypes.c_uint(0))
 
 
-_neighbours = Neighbours(n_threads())
+@functools.lru_cache(maxsize=None)
+def _neighbours():
+    return Neighbours(n_threads())
 
 
 def settle_threads(at_once=False):
@@ -195,8 +171,9 @@ def settle_threads(at_once=False):
     It looks for other programs a few times a second, and ``at_once`` sets what it last found:
     after large copies, see ``release_threads``.
     """
-    if _neighbours.look() is not None or at_once:
-        (let_threads_sleep if _neighbours.crowded else release_threads)()
+    neighbours = _neighbours()
+    if neighbours.look() is not None or at_once:
+        (let_threads_sleep if neighbours.crowded else release_threads)()
 
 
 def context(name):
@@ -204,6 +181,7 @@ def context(name):
 
     Raises ConfigError for any other name and for a GPU that is not there.
     """
+    mx = _mxnet()
     kind, _, number = name.partition("(")
     if kind == "cpu":
         return mx.cpu()

@@ -13,8 +13,13 @@ import importlib.machinery
 import math
 from pathlib import Path
 
+import numpy as np
+
 from aae_mx.backend import mx, n_threads
 from aae_mx.networks import trained_parameters
+
+# The smallest float32 that is no denormal number.
+TINY = float(np.finfo(np.float32).tiny)
 
 
 class Adam:
@@ -63,6 +68,9 @@ class Adam:
                 lr=learning_rate,
                 **self.options,
             )
+            for state in (self.means[name], self.squares[name]):
+                # As adam.c has it.
+                state *= mx.nd.abs(state) >= TINY
 
     def _queue_compiled(self, learning_rate):
         update = self.update

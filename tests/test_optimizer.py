@@ -65,3 +65,24 @@ def test_compiled_is_mxnets_own(monkeypatch):
     operators = stepped(monkeypatch, False, steps=50)
     for key in compiled:
         np.testing.assert_allclose(compiled[key], operators[key], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_no_state_becomes_denormal(monkeypatch, compiled):
+    """They take the processor a hundred times as long, and threads may treat them differently."""
+    if not compiled:
+        monkeypatch.setattr(optimizer, "_library", None)
+    elif optimizer._library is None:
+        pytest.skip("adam.c was not compiled: no C compiler when the package was installed")
+    network = mlp([1, 1], "relu")
+    network.initialize(mx.init.Zero())
+    adam = Adam(network, **OPTIONS)
+    # Means fall to a tenth in a step without a gradient, squares by a thousandth.
+    adam.means["0.weight"][:], adam.squares["0.weight"][:] = -9e-38, 1.2e-38
+    adam.means["0.bias"][:], adam.squares["0.bias"][:] = 3e-37, 1.1758e-38
+    for parameter in parameters(network).values():
+        parameter.grad()[:] = 0
+    adam.step(0.01)
+    states = {key: (adam.means[key].asscalar(), adam.squares[key].asscalar()) for key in adam.means}
+    assert states["0.weight"] == (0, pytest.approx(1.1988e-38, rel=1e-5))
+    assert states["0.bias"] == (pytest.approx(3e-38, rel=1e-5), 0)
