@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "aae_mx/__init__.py").read_text("utf-8"))
@@ -16,7 +16,7 @@ setup(
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=["aae_mx"],
+    packages=find_packages(include=["aae_mx", "aae_mx.*"]),
     # Said so, an editable installation puts this folder on Python's path. Its other way, a finder
     # of modules, loses to a clone called aae_mx in the folder where Python is started.
     package_dir={"": "."},
@@ -25,8 +25,8 @@ setup(
     # module, but is loaded with ctypes by optimizer.py.
     ext_modules=[
         Extension(
-            "aae_mx._adam",
-            ["aae_mx/adam.c"],
+            "aae_mx.training._adam",
+            ["aae_mx/training/adam.c"],
             extra_compile_args=["-O3", "-fopenmp", "-fno-math-errno"],
             extra_link_args=["-fopenmp"],
             optional=True,

@@ -15,7 +15,7 @@ They and the modules are imported on first use, so that ``aae_mx.priors`` and
 import os
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Written so that any Python can read this far and say what is wrong.
 if sys.version_info < (3, 9):
@@ -30,7 +30,7 @@ if os.path.expanduser("~") == "~":
 
     give_home()
 
-_HOME = {"Config": "config", "fit": "training", "resume": "training", "load": "run"}
+_HOME = {"Config": "config", "fit": "training", "resume": "training", "load": "model"}
 __all__ = ["Config", "fit", "load", "resume"]
 
 

@@ -1,6 +1,5 @@
 """What the commands have in common: one line and an exit code for every mistake, and options."""
 
-import dataclasses
 import functools
 import os
 import sys
@@ -9,8 +8,11 @@ from pathlib import Path
 
 import click
 
-from aae_mx.config import CONV, RECIPES, ROLL, Config
+from aae_mx import modes, priors, recipes
+from aae_mx.config import DEFAULT_MODE, all_settings, mode_settings
 from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name
+from aae_mx.plugins import load_plugin
+from aae_mx.settings import GROUPS, text
 from aae_mx.text import LACKING, printable, say, to_nowhere
 
 # Click 8.2 and later raise it, those before print the help and end with 0.
@@ -76,77 +78,138 @@ def _fail(message, status):
     sys.exit(status)
 
 
-def command(**kwargs):
+def command(kind=Command, **kwargs):
     """A click command with this project's way of ending, and ``-h`` beside ``--help``."""
     settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-    return click.command(cls=Command, context_settings=settings, **kwargs)
+
+    def decorate(function):
+        return click.command(cls=kind, context_settings=settings, **kwargs)(option_plugin(function))
+
+    return decorate
 
 
-def config_options(function):
-    """Decorate a command with an option for every field of Config, in their order."""
-    for field in reversed(dataclasses.fields(Config)):
-        function = _config_option(field)(function)
-    return function
+def option_plugin(function):
+    """The option --plugin of every command, for priors and modes of the user's own."""
 
+    def load(ctx, param, paths):
+        for path in paths:
+            load_plugin(path)
 
-def _config_option(field):
-    # Limits stay with Config, so that a bad value gets the same answer from everywhere.
-    option = option_name(field.name)
-    choices = field.metadata.get("choices")
-    extra = {}
-    if "Tuple" in field.type:
-        kind, default = Numbers(), field.default and _numbers(field.default)
-    elif choices and "int" in field.type:
-        kind, default = int, field.default
-        extra = {"metavar": "|".join(map(str, choices))}
-    elif choices:
-        kind, default = Choice(choices, field.metadata["also"]), field.default
-    elif field.type == "bool":
-        kind, default = bool, field.default
-        extra = {"is_flag": True}
-    elif field.name == "labels":
-        kind, default = Labels(), field.default
-        extra = {"is_flag": False, "flag_value": "all", "metavar": "[N]"}
-    else:
-        kind = next(k for k in (float, int, str) if k.__name__ in field.type)
-        default = field.default
-        if kind is str:
-            metavars = {"data_dir": "DIR", "images": "DIR", "dataset": "NAME", "ctx": "DEVICE"}
-            extra = {"metavar": metavars[field.name]}
-    text = field.metadata["help"]
-    defaults = [recipe.get(field.name) for recipe in RECIPES["default"]]
-    if None not in defaults:
-        conv = [recipe.get(field.name, value) for recipe, value in zip(CONV, defaults)]
-        roll = ROLL[field.name]
-        text += f" [default: {_with_labels(*defaults)}"
-        if roll != defaults[0]:
-            text += f"; swiss_roll without labels {_text(roll)}"
-        if conv != defaults or (roll != defaults[0] and field.name in CONV[0]):
-            text += f"; --arch conv {_with_labels(*conv)}"
-        text += "]"
-    if "prior" in field.metadata:
-        text += f" For the {field.metadata['prior']} prior."
     return click.option(
-        option,
-        field.name,
-        type=kind,
-        default=default,
-        help=text,
-        show_default=default is not None and default is not False,
-        **extra,
+        "--plugin",
+        metavar="FILE.py",
+        multiple=True,
+        is_eager=True,
+        expose_value=False,
+        callback=load,
+        help="A Python file of your own with priors or modes, which is run. Can be given again.",
+    )(function)
+
+
+class ConfigCommand(Command):
+    """A command with an option for every setting of every mode and prior.
+
+    They are made when it is called, as files given by --plugin add to them; the help shows those
+    of one mode, in groups.
+    """
+
+    mode = DEFAULT_MODE
+
+    def make_context(self, info_name, args, parent=None, **extra):
+        for option, act in (("--plugin", load_plugin), ("--mode", self._take_mode)):
+            for value in _values_of(option, args):
+                act(value)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def _take_mode(self, value):
+        self.mode = value.replace("-", "_")
+
+    def get_params(self, ctx):
+        options = [config_option(setting) for setting in all_settings().values()]
+        return [*options, *super().get_params(ctx)]
+
+    def format_options(self, ctx, formatter):
+        mode = self.mode if self.mode in modes.MODES else DEFAULT_MODE
+        settings = mode_settings(mode)
+        groups = {group: [] for group in GROUPS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            if parameter.name in settings:
+                name, text = record
+                text += defaults_text(settings[parameter.name], mode)
+                groups[settings[parameter.name].group].append((name, text))
+            elif parameter.name not in all_settings():
+                groups["run"].append(record)
+        for group, records in groups.items():
+            title = "Run" if group == "run" else f"{group.capitalize()} ({mode})"
+            title = {"mode": "What is trained", "data": "Data"}.get(group, title)
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def _values_of(option, args):
+    """The values of an option among arguments that are not parsed yet."""
+    for i, argument in enumerate(args):
+        if argument == option and i + 1 < len(args):
+            yield args[i + 1]
+        elif argument.startswith(option + "="):
+            yield argument[len(option) + 1 :]
+
+
+def given_settings(values):
+    """Of the values of a ConfigCommand's settings those that were given, {name: value}."""
+    source = click.get_current_context().get_parameter_source
+    default = click.core.ParameterSource.DEFAULT
+    return {name: v for name, v in values.items() if source(name) != default}
+
+
+def config_option(setting):
+    """The click option of a Setting. Limits stay with it, so that a bad value gets one answer."""
+    extra = {}
+    choices = {"prior": priors.PRIORS, "mode": modes.MODES}.get(setting.name, setting.choices)
+    if setting.kind == "numbers":
+        kind = Numbers()
+    elif setting.kind == "labels":
+        kind = Labels()
+        extra = {"is_flag": False, "flag_value": "all", "metavar": "[N]"}
+    elif setting.kind is bool:
+        kind, extra = bool, {"is_flag": True, "default": False}
+    elif choices and setting.kind is str:
+        kind = Choice(list(choices), setting.also)
+    else:
+        kind = setting.kind
+        metavar = "|".join(map(str, choices)) if choices else setting.metavar
+        extra = {"metavar": metavar} if metavar else {}
+    return click.Option(
+        [option_name(setting.name), setting.name], type=kind, help=setting.help, **extra
     )
 
 
-def _with_labels(without, with_labels):
-    return _text(without) + f", with labels {_text(with_labels)}" * (without != with_labels)
-
-
-def _text(value):
-    return _numbers(value) if isinstance(value, tuple) else str(value)
-
-
-def _numbers(values):
-    return ",".join(map(str, values))
+def defaults_text(setting, mode):
+    """What a setting is by default in a mode, by its recipe: for --help and the documentation."""
+    if setting.name == "mode" or "[default:" in setting.help:
+        return ""
+    by_default = [r for r in recipes.TABLE if mode in r.when["mode"]]
+    by_default = [r for r in by_default if "default" in r.when["recipe"]]
+    values = {}
+    for recipe in by_default:
+        value = recipe.values().get(setting.name, setting.default)
+        arch = recipe.when.get("arch", ("mlp",))
+        if setting.only.get("arch") in (None, *arch):
+            values.setdefault(recipe.title, value)
+    values = values or {mode: setting.default}
+    first, *others = values.items()
+    told = [] if first[1] in (None, False) else [text(first[1])]
+    different = {}
+    for title, value in others:
+        if value != first[1]:
+            different.setdefault(text(value), []).append(title)
+    if first[1] is None and different:
+        told = ["by layer" if setting.name == "init_std" else "none"]
+    told += [f"{value} ({', '.join(titles)})" for value, titles in different.items()]
+    return f" [default: {'; '.join(told)}]" if told else ""
 
 
 class Numbers(click.ParamType):
@@ -168,7 +231,7 @@ class Choice(click.Choice):
 
     def __init__(self, choices, also):
         super().__init__(choices)
-        self.also = also
+        self.also = {**{choice.replace("_", "-"): choice for choice in choices}, **also}
 
     def convert(self, value, param, ctx):
         return super().convert(self.also.get(value, value), param, ctx)

@@ -1,314 +1,311 @@
-"""The settings of a run: the only home of their defaults, limits and descriptions.
+"""The settings of a run: what decides what is trained, and nothing else.
 
-The command line, the file ``config.json`` of a run and ``aae_mx.fit`` all read them here.
+The command line, the file ``config.json`` of a run and ``aae_mx.fit`` all read them here. A value
+that is given wins over that of the recipe (recipes.py), which wins over the default of the setting.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import os
 import re
-from typing import Optional, Tuple, Union
 
-from aae_mx import priors
+from aae_mx import modes, priors, recipes
 from aae_mx.errors import ConfigError, option_name
+from aae_mx.settings import FROM_RECIPE, Setting
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "softrelu", "softsign")
+DEFAULT_MODE = "label_prior"
 
-
-def _setting(default, help, **limits):
-    """A field of Config.
-
-    ``limits``: choices, also ({another spelling: choice}; one with hyphens always is), at_least,
-    above, below, prior (the one it is for).
-    """
-    texts = (choice for choice in limits.get("choices", ()) if isinstance(choice, str))
-    hyphens = {choice.replace("_", "-"): choice for choice in texts}
-    limits["also"] = {**hyphens, **limits.get("also", {})}
-    return dataclasses.field(default=default, metadata={"help": help, **limits})
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Everything that decides what is trained. Raises ConfigError for what cannot be.
-
-    ``labels`` chooses the formulation: ``"none"`` is unsupervised, ``"all"`` supervised,
-    a number N semi-supervised with N labelled training images. Settings that are None take
-    the value of ``recipe``, see ``RECIPES``. ``python -m aae_mx.train --help`` describes every
-    setting. Those of the data and the networks that are None by default become what suits the
-    data, see ``_DATA``.
-    """
-
-    prior: str = _setting("gaussian", "The prior p(z).", choices=tuple(priors.PRIORS))
-    labels: Union[str, int] = _setting(
-        "none",
-        "Condition the discriminator on labels. Without a value: on the label of every "
-        "training image (supervised). With a number N: on those of N training images, as many "
-        "of each class, the rest marked unknown (semi-supervised).",
-    )
-
-    dataset: str = _setting(
-        "mnist", "'mnist' (in the package), or the name of an image set of OpenML to fetch."
-    )
-    data_dir: Optional[str] = _setting(
-        None, "Read the four IDX files, gzipped or not, from this directory instead."
-    )
-    transpose: bool = _setting(
-        False, "For --data-dir: exchange rows and columns of the images, as EMNIST's need it."
-    )
-    images: Optional[str] = _setting(
+# The settings of every mode. Those that only some have are in modes/mode.py, or in their files.
+COMMON = (
+    Setting(
+        "mode",
+        str,
+        DEFAULT_MODE,
+        "The kind of model: label_prior (the post; paper, sections 2 and 2.3) or classification "
+        "(paper, section 5). --mode NAME --help shows what a mode takes.",
+        "mode",
+    ),
+    Setting("prior", str, "gaussian", "The prior p(z).", "mode"),
+    Setting(
+        "recipe",
+        str,
+        "default",
+        "Where the hyper-parameters start: 'default', 'reference' (label_prior: those of the "
+        "original code) or 'paper' (classification: the paper's).",
+        "mode",
+    ),
+    Setting(
+        "dataset",
+        str,
+        "mnist",
+        "'mnist' (in the package), or the name of an image set of OpenML to fetch.",
+        "data",
+        metavar="NAME",
+    ),
+    Setting(
+        "data_dir",
+        str,
+        None,
+        "Read the four IDX files, gzipped or not, from this directory instead.",
+        "data",
+        optional=True,
+        metavar="DIR",
+    ),
+    Setting(
+        "transpose",
+        bool,
+        False,
+        "For --data-dir: exchange rows and columns of the images, as EMNIST's need it.",
+        "data",
+    ),
+    Setting(
+        "images",
+        str,
         None,
         "Read the pictures (PNG, JPEG, WebP, BMP, GIF, TIFF) in this folder instead: flat, or one "
         "sub-folder per class, which then gives the labels. If it has train/ and test/ (or val/), "
         "the second is held out.",
-    )
-    image_size: Optional[int] = _setting(
-        None,
+        "data",
+        optional=True,
+        metavar="DIR",
+    ),
+    Setting(
+        "image_size",
+        int,
+        FROM_RECIPE,
         "For --images: they are cut to squares and resized to so many pixels a side. [default: 64]",
+        "data",
         choices=(28, 32, 64, 128),
-    )
-    channels: Optional[str] = _setting(
-        None,
+    ),
+    Setting(
+        "channels",
+        str,
+        FROM_RECIPE,
         "For --images: read them in grey or in colour. [default: colour]",
+        "data",
         choices=("grey", "colour"),
         also={"gray": "grey", "color": "colour"},
-    )
-    limit: Optional[int] = _setting(
+    ),
+    Setting(
+        "limit",
+        int,
         None,
         "Use only the first so many training and held-out images, to try things out.",
+        "data",
+        optional=True,
         at_least=1,
-    )
-
-    recipe: str = _setting(
-        "default",
-        "Where the hyper-parameters start: 'default', or those of the original code.",
-        choices=("default", "reference"),
-    )
-    epochs: int = _setting(None, "Passes over all training images.", at_least=1)
-    batch_size: int = _setting(None, "Images per step.", at_least=1)
-    reconstruction_rate: float = _setting(
-        None, "Adam's learning rate of the encoder in the reconstruction phase.", above=0
-    )
-    decoder_rate: float = _setting(None, "Adam's learning rate of the decoder.", above=0)
-    discriminator_rate: float = _setting(
-        None, "Adam's learning rate in the discriminator phase.", above=0
-    )
-    generator_rate: float = _setting(None, "Adam's learning rate in the generator phase.", above=0)
-    discriminator_steps: int = _setting(
-        None,
-        "Discriminator steps per batch, each with prior samples of its own.",
+    ),
+    Setting(
+        "validation",
+        int,
+        0,
+        "Keep the last so many training images out of the training, and measure on them after each "
+        "epoch. The held-out images are for evaluate.",
+        "data",
+        at_least=0,
+    ),
+    Setting(
+        "arch",
+        str,
+        FROM_RECIPE,
+        "Encoder and decoder are perceptrons or convolutional networks. [default: mlp; with "
+        "--images conv]",
+        "networks",
+        choices=("mlp", "conv"),
+    ),
+    Setting(
+        "hidden",
+        "numbers",
+        FROM_RECIPE,
+        "Hidden layers of the encoder; the decoder has them in reverse.",
+        "networks",
         at_least=1,
-    )
-    decay: str = _setting(
-        None, "Learning rates fall linearly to zero, or stay.", choices=("linear", "none")
-    )
-    labelled_share: float = _setting(
-        0.25,
-        "Semi-supervised: the share of every batch that is drawn from the labelled images, "
-        "besides the pass over all images.",
+        only={"arch": "mlp"},
+    ),
+    Setting(
+        "filters",
+        int,
+        32,
+        "Filters of the encoder's first layer; each further one has twice as many, up to 8 times.",
+        "networks",
+        at_least=1,
+        only={"arch": "conv"},
+    ),
+    Setting(
+        "discriminator_hidden",
+        "numbers",
+        (500, 500),
+        "Hidden layers of the discriminator.",
+        "networks",
+        at_least=1,
+    ),
+    Setting("activation", str, "relu", "Of the hidden layers.", "networks", choices=ACTIVATIONS),
+    Setting(
+        "init_std",
+        float,
+        None,
+        "Standard deviation of the initial weights; without one, √(2 / inputs) of each layer.",
+        "networks",
+        optional=True,
+        above=0,
+    ),
+    Setting("epochs", int, 20, "Passes over all training images.", at_least=1),
+    Setting("batch_size", int, 100, "Images per step.", at_least=1),
+    Setting(
+        "decay",
+        str,
+        "linear",
+        "Learning rates fall linearly to zero, stay, or are a tenth from epoch 51 and a hundredth "
+        "from epoch 1,001 on.",
+        choices=("linear", "none", "steps"),
+    ),
+    Setting(
+        "optimizer",
+        str,
+        "adam",
+        "Adam, or stochastic gradient descent with momentum.",
+        choices=("adam", "sgd"),
+    ),
+    Setting(
+        "beta1",
+        float,
+        0.1,
+        "Adam's decay of the mean gradient.",
         at_least=0,
         below=1,
-    )
-    encoder_adam: str = _setting(
-        None,
-        "The encoder's reconstruction and generator phases have an Adam each, or share one.",
-        choices=("separate", "shared"),
-    )
-    image_warp: float = _setting(
-        None,
-        "Each training image is turned, stretched, sheared and moved at random: the six numbers "
-        "of the affine map lie so far from those of none at most (moving is in half an image's "
-        "side). It falls to zero as the square root of what is left of the training.",
+        only={"optimizer": "adam"},
+    ),
+    Setting(
+        "beta2",
+        float,
+        0.999,
+        "Adam's decay of the squared gradient.",
         at_least=0,
         below=1,
-    )
-    hidden_noise: Optional[float] = _setting(
-        None,
-        "Standard deviation of a noise of mean 1 that multiplies the units of the encoder's first "
-        "hidden layer in training, as a dropout; it falls linearly to zero.",
-        at_least=0,
-        arch="mlp",
-    )
-    code_noise: float = _setting(
-        None,
-        "Standard deviation of the noise on the discriminator's inputs in training; it falls to "
-        "zero.",
-        at_least=0,
-    )
-    code_noise_decay: str = _setting(
-        None,
-        "That noise falls with what is left of the training, or with its square: then it is small "
-        "while the learning rates are not yet.",
-        choices=("linear", "quadratic"),
-    )
-    classifier_weight: float = _setting(
-        None,
-        "With labels: the weight, in the generator's loss, of what a classifier says of the codes; "
-        "it learns on prior samples to tell their labels.",
-        at_least=0,
-    )
-    pseudo_label_weight: float = _setting(
-        None,
-        "Semi-supervised: where the classifier is sure of the code of an image without a label, "
-        "the generator phase takes its answer for the label, of the image warped once more; with "
-        "this weight, which grows linearly from zero.",
-        at_least=0,
-    )
-    beta1: float = _setting(
-        None,
-        "Adam's decay of the mean gradient. [default: 0.1; --arch conv 0.5]",
+        only={"optimizer": "adam"},
+    ),
+    Setting("epsilon", float, 1e-8, "Adam's epsilon.", above=0, only={"optimizer": "adam"}),
+    Setting(
+        "momentum",
+        float,
+        0.9,
+        "Of reconstruction and classification.",
         at_least=0,
         below=1,
-    )
-    beta2: float = _setting(0.999, "Adam's decay of the squared gradient.", at_least=0, below=1)
-    epsilon: float = _setting(1e-8, "Adam's epsilon.", above=0)
-    clip: float = _setting(5.0, "Every entry of a gradient is clipped to ± this.", above=0)
-    reconstruction: str = _setting(
+        only={"optimizer": "sgd"},
+    ),
+    Setting(
+        "adversarial_momentum",
+        float,
+        0.1,
+        "Of discriminators and generators.",
+        at_least=0,
+        below=1,
+        only={"optimizer": "sgd"},
+    ),
+    Setting("clip", float, 5.0, "Every entry of a gradient is clipped to ± this.", above=0),
+    Setting(
+        "reconstruction",
+        str,
         "squared_error",
         "Reconstruction loss: half the squared error, or the cross-entropy, of pixels in 0-1.",
         choices=("squared_error", "cross_entropy"),
-    )
-    reduction: str = _setting(
-        None, "Over an image's pixels; over the batch it is the mean.", choices=("sum", "mean")
-    )
+    ),
+    Setting(
+        "reduction",
+        str,
+        "mean",
+        "Over an image's pixels; over the batch it is the mean.",
+        choices=("sum", "mean"),
+    ),
+    Setting(
+        "seed", int, 0, "Decides weights, labelled subset, shuffling and prior.", "run", at_least=0
+    ),
+    Setting("ctx", str, "cpu", "Where to compute: cpu, gpu or gpu(N).", "run", metavar="DEVICE"),
+)
+# What settings are by default for other data, and for a folder of images.
+OF_DATA = (
+    {"arch": "mlp", "code_dim": 2},
+    {"arch": "conv", "code_dim": 64, "image_size": 64, "channels": "colour"},
+)
 
-    arch: str = _setting(
-        None,
-        "Encoder and decoder are perceptrons or convolutional networks. [default: mlp; with "
-        "--images conv]",
-        choices=("mlp", "conv"),
-    )
-    code_dim: int = _setting(
-        None,
-        "Dimensions of the code z; an even number for priors that are drawn in pairs of them "
-        "(gaussian_mixture, swiss_roll). [default: 2; with --images 64]",
-        at_least=2,
-    )
-    hidden: Optional[Tuple[int, ...]] = _setting(
-        None,
-        "Hidden layers of the encoder; the decoder has them in reverse.",
-        at_least=1,
-        arch="mlp",
-    )
-    filters: int = _setting(
-        32,
-        "Filters of the encoder's first layer; each further one has twice as many, up to 8 times.",
-        at_least=1,
-        arch="conv",
-    )
-    discriminator_hidden: Tuple[int, ...] = _setting(
-        (500, 500), "Hidden layers of the discriminator.", at_least=1
-    )
-    activation: str = _setting("relu", "Of the hidden layers.", choices=ACTIVATIONS)
-    init_std: Optional[float] = _setting(
-        None,
-        "Standard deviation of the initial weights. [default: 0.01, with labels or for swiss_roll "
-        "√(2 / inputs) of each layer; --arch conv 0.01]",
-        above=0,
-    )
 
-    prior_std: float = _setting(
-        priors.GAUSSIAN_STD, "Standard deviation of the Gaussian.", above=0, prior="gaussian"
-    )
-    mixture_std_x: float = _setting(
-        priors.MIXTURE_STD_X,
-        "Standard deviation of a petal along its axis.",
-        above=0,
-        prior="gaussian_mixture",
-    )
-    mixture_std_y: float = _setting(
-        priors.MIXTURE_STD_Y,
-        "Standard deviation of a petal across it.",
-        above=0,
-        prior="gaussian_mixture",
-    )
-    mixture_shift: float = _setting(
-        priors.MIXTURE_SHIFT,
-        "Distance of a petal's middle from the origin.",
-        at_least=0,
-        prior="gaussian_mixture",
-    )
-    roll_radius: float = _setting(
-        priors.ROLL_RADIUS, "Outer radius of the swiss roll.", above=0, prior="swiss_roll"
-    )
-    roll_turns: float = _setting(
-        priors.ROLL_TURNS, "Turns of the swiss roll.", above=0, prior="swiss_roll"
-    )
-    extent: float = _setting(
-        priors.UNIFORM_EXTENT, "Half the side of the uniform square.", above=0, prior="uniform"
-    )
+def mode_settings(mode, prior=None):
+    """The settings of a mode, {name: Setting} in order; of one prior, or of all.
 
-    seed: int = _setting(0, "Decides weights, labelled subset, shuffling and prior.", at_least=0)
-    ctx: str = _setting("cpu", "Where to compute: cpu, gpu or gpu(N).")
+    Raises ConfigError for a mode or prior that there is not.
+    """
+    mode = modes.find(mode)
+    kinds = priors.PRIORS.values() if prior is None else (priors.find(prior),)
+    settings = [*COMMON, *mode.all_settings()]
+    settings += [setting for kind in kinds for setting in kind.settings().values()]
+    return {setting.name: setting for setting in settings}
 
-    def __post_init__(self):
-        fields = {field.name: field for field in dataclasses.fields(self)}
-        for field in fields.values():
-            value = getattr(self, field.name)
-            if isinstance(value, str):
-                object.__setattr__(self, field.name, field.metadata["also"].get(value, value))
-        for name in ("recipe", "labels"):
-            _check(fields[name], getattr(self, name))
-        for name, value in _DATA[self.images is not None].items():
-            self._default(name, value)
-        if self.arch == "conv" and self.recipe == "default":
-            for name, value in CONV[self.labels != "none"].items():
-                self._default(name, value)
-        recipe = RECIPES[self.recipe][self.labels != "none"]
-        if (self.recipe, self.prior, self.labels) == ("default", "swiss_roll", "none"):
-            recipe = ROLL
-        for name, value in recipe.items():
-            if fields[name].metadata.get("arch") in (None, self.arch):
-                self._default(name, value)
-        self._default("beta1", 0.1)
-        for field in fields.values():
-            # JSON has no tuples and NumPy's numbers are not Python's.
-            value = getattr(self, field.name)
-            if isinstance(value, list):
-                value = tuple(value)
-            elif hasattr(value, "item"):
-                value = value.item()
-            elif isinstance(value, int) and not isinstance(value, bool) and "float" in field.type:
-                value = float(value)
-            object.__setattr__(self, field.name, value)
-            _check(field, value)
+
+def all_settings():
+    """The settings of all modes and priors, {name: Setting}."""
+    return {n: s for mode in modes.MODES for n, s in mode_settings(mode).items()}
+
+
+class Config:
+    """Everything that decides what is trained. Raises ConfigError for what cannot be.
+
+    ``Config(prior="swiss_roll", labels="all", epochs=5)``: any setting that ``python -m
+    aae_mx.train --mode MODE --help`` describes, by its name with underscores. ``prior`` may also be
+    a Prior, as ``SwissRoll(turns=3.0)``. Each setting is an attribute. What was not given has the
+    value of the recipe or its default; ``given`` has what was, {name: value}. None is a value where
+    a setting can do without one (``init_std``, ``limit``, ``data_dir``, ``images``), and elsewhere
+    means "not given".
+    """
+
+    def __init__(self, **given):
+        if isinstance(given.get("prior"), priors.Prior):
+            given = {**_of_prior(given["prior"]), **given, "prior": given["prior"].name}
+        mode, prior = (_common(name).check(_given(given, name)) for name in ("mode", "prior"))
+        settings = mode_settings(mode, prior)
+        for name in given.keys() - settings.keys():
+            _refuse_foreign(name, given[name], mode, prior)
+        self.given = {
+            name: setting.check(given[name])
+            for name, setting in settings.items()
+            if name in given and (given[name] is not None or setting.optional)
+        }
+        values = {name: setting.default for name, setting in settings.items()}
+        folder = self.given.get("images") is not None
+        values.update({n: value for n, value in OF_DATA[folder].items() if n in values})
+        values.update(self.given)
+        self.recipe_entry = recipes.choose(_facts(values))
+        for name, value in self.recipe_entry.values().items():
+            if name in settings and name not in self.given and _applies(settings[name], values):
+                values[name] = value
         for name in ("data_dir", "images"):
-            if getattr(self, name) is not None:
+            if values[name] is not None:
                 # A run is read again from other working directories.
-                object.__setattr__(self, name, os.path.abspath(getattr(self, name)))
-        if self.prior == "gaussian" and self.labels != "none":
-            raise ConfigError(
-                "prior",
-                self.prior,
-                "the single Gaussian has no pieces that labels could name; with labels use "
-                "gaussian_mixture, swiss_roll or uniform",
-            )
-        if self.code_dim % 2 and self.prior not in priors.ODD_DIMENSIONS:
-            raise ConfigError(
-                "code_dim",
-                self.code_dim,
-                f"expected an even number, as {self.prior} is drawn in pairs of dimensions",
-            )
-        for field in dataclasses.fields(self):
-            owner = field.metadata.get("prior")
-            if owner not in (None, self.prior) and getattr(self, field.name) != field.default:
+                values[name] = self.given[name] = os.path.abspath(values[name])
+        self._values = values
+        self._check_together(settings)
+
+    def _check_together(self, settings):
+        for name, setting in settings.items():
+            value = self._values[name]
+            if _applies(setting, self._values):
+                if value is None and not setting.optional and name not in _OF_FOLDERS:
+                    setting.check(value)
+            elif name in self.given and value != setting.default:
+                owner, wanted = next(iter(setting.only.items()))
                 raise ConfigError(
-                    field.name,
-                    getattr(self, field.name),
-                    f"it shapes the {owner} prior, but the prior here is {self.prior}",
+                    name,
+                    value,
+                    f"it is for {option_name(owner)} {wanted}, but here it is "
+                    f"{self._values[owner]}",
                 )
-            owner = field.metadata.get("arch")
-            if owner not in (None, self.arch) and getattr(self, field.name) != field.default:
+        for name in _OF_FOLDERS:
+            if self.images is None and self._values[name] is not None:
                 raise ConfigError(
-                    field.name,
-                    getattr(self, field.name),
-                    f"it shapes networks of --arch {owner}, but here it is {self.arch}",
-                )
-        for name in ("image_size", "channels"):
-            if self.images is None and getattr(self, name) is not None:
-                raise ConfigError(
-                    name, getattr(self, name), "it is for a folder of images; give one by --images"
+                    name,
+                    self._values[name],
+                    "it is for a folder of images; give one by --images",
                 )
         if self.transpose and self.data_dir is None:
             raise ConfigError(
@@ -316,7 +313,9 @@ class Config:
             )
         if self.images is not None and (self.data_dir is not None or self.dataset != "mnist"):
             raise ConfigError(
-                "images", self.images, "it cannot be given beside --data-dir or --dataset"
+                "images",
+                self.images,
+                "it cannot be given beside --data-dir or --dataset",
             )
         if self.data_dir is not None and self.dataset != "mnist":
             raise ConfigError(
@@ -324,35 +323,65 @@ class Config:
                 self.data_dir,
                 f"the data cannot be both a directory and the dataset {self.dataset!r}; give one",
             )
+        modes.find(self.mode).check(self)
 
-    def _default(self, name, value):
-        if getattr(self, name) is None:
-            object.__setattr__(self, name, value)
+    def __getattr__(self, name):
+        # Only asked for what is no ordinary attribute.
+        values = self.__dict__.get("_values", {})
+        if name in values:
+            return values[name]
+        raise AttributeError(f"the mode {values.get('mode')!r} has no setting {name!r}")
+
+    def __setattr__(self, name, value):
+        if name not in ("_values", "given", "recipe_entry"):
+            raise AttributeError("a Config does not change; make another by its method replace")
+        super().__setattr__(name, value)
+
+    def __dir__(self):
+        return sorted([*super().__dir__(), *self._values])
+
+    def __eq__(self, other):
+        return isinstance(other, Config) and self._values == other._values
+
+    def __hash__(self):
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self):
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in self.given.items())})"
+
+    def __reduce__(self):
+        return Config._from, (self.to_dict(), list(self.given))
+
+    def replace(self, **changes):
+        """Another Config with ``changes`` to what was given; all else follows from that anew."""
+        return Config(**{**self.given, **changes})
+
+    def values_changed(self, **changes):
+        """The same with other values of some settings, and no other consequence."""
+        return Config.from_dict({**self._values, **changes}, [*self.given, *changes])
 
     @property
-    def formulation(self):
-        """``unsupervised``, ``supervised`` or ``semi_supervised``, as in the post."""
-        return {"none": "unsupervised", "all": "supervised"}.get(self.labels, "semi_supervised")
+    def prior_object(self):
+        """The Prior with its settings."""
+        kind = priors.find(self.prior)
+        return kind(**{field: self._values[s.name] for field, s in kind.settings().items()})
 
     @property
-    def pseudo_labels(self):
-        """Whether training guesses labels: only semi-supervised, and by a classifier."""
-        weights = self.classifier_weight, self.pseudo_label_weight
-        return self.formulation == "semi_supervised" and min(weights) > 0
+    def labels_kind(self):
+        """``"none"``, ``"some"`` or ``"all"``."""
+        return _facts(self._values)["labels"]
 
     @property
     def name(self):
-        """A name for the run: the prior, the formulation, and what differs in data and networks."""
-        parts = [self.prior, self.formulation]
-        if self.formulation == "semi_supervised":
-            parts.append(str(self.labels))
+        """A name for the run: what the mode calls it, and what differs in data and networks."""
+        parts = list(modes.find(self.mode).names(self))
         if self.data_dir is not None:
             parts.append(os.path.basename(self.data_dir) or "data")
         elif self.images is not None:
             parts += [os.path.basename(self.images) or "images", str(self.image_size)]
         elif self.dataset != "mnist":
             parts.append(self.dataset)
-        if self.arch != _DATA[self.images is not None]["arch"]:
+        if self.arch != OF_DATA[self.images is not None]["arch"]:
             parts.append(self.arch)
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(parts))
 
@@ -374,185 +403,66 @@ class Config:
                 instead = f"; name a new place by {option_name(own)}" if self.place else ""
                 where = self.place or f"the dataset {self.dataset}"
                 raise ConfigError(name, place, f"the run was trained on {where}{instead}")
-        return dataclasses.replace(self, **given)
-
-    @property
-    def prior_parameters(self):
-        """The prior's own settings, as keyword arguments of its function in ``priors``."""
-        names = {
-            "gaussian": {"std": "prior_std"},
-            "gaussian_mixture": {
-                "std_x": "mixture_std_x",
-                "std_y": "mixture_std_y",
-                "shift": "mixture_shift",
-            },
-            "swiss_roll": {"radius": "roll_radius", "turns": "roll_turns"},
-            "uniform": {"extent": "extent"},
-        }[self.prior]
-        return {argument: getattr(self, field) for argument, field in names.items()}
+        return self.values_changed(**given)
 
     def to_dict(self):
-        """A dictionary of every setting that JSON can hold."""
-        return dataclasses.asdict(self)
+        """Every setting of its mode and prior, {name: value}, as JSON can hold it."""
+        return dict(self._values)
 
     @classmethod
-    def from_dict(cls, settings):
-        """The inverse of ``to_dict``. Raises ConfigError for an unknown name or a bad value."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in settings:
-            if name not in known:
-                raise ConfigError(name, settings[name], "there is no such setting")
-        return cls(**settings)
+    def from_dict(cls, settings, given=()):
+        """The inverse of ``to_dict``; ``given``: the names of what was given.
+
+        Raises ConfigError for an unknown name or a bad value.
+        """
+        config = cls(**settings)
+        # All are as they were, whatever a recipe says today; but that was not asked for.
+        config.given = {n: v for n, v in config.given.items() if n in given}
+        return config
+
+    _from = from_dict
 
 
-# The hyper-parameters of each recipe, without and with labels. The reference is the original
-# code's; the README says what the default was measured to gain.
-_REFERENCE = {
-    "epochs": 20,
-    "batch_size": 100,
-    "reconstruction_rate": 2e-3,
-    "decoder_rate": 2e-3,
-    "discriminator_rate": 4e-4,
-    "generator_rate": 2e-3,
-    "discriminator_steps": 1,
-    "decay": "none",
-    "encoder_adam": "shared",
-    "classifier_weight": 0.0,
-    "pseudo_label_weight": 0.0,
-    "image_warp": 0.0,
-    "code_noise": 0.0,
-    "code_noise_decay": "linear",
-    "hidden_noise": 0.0,
-    "reduction": "mean",
-    "hidden": (1000, 1000),
-    "init_std": 0.01,
-}
-RECIPES = {
-    "reference": (_REFERENCE, {**_REFERENCE, "discriminator_rate": 2e-3}),
-    "default": (
-        {
-            **_REFERENCE,
-            "decoder_rate": 3e-3,
-            "decay": "linear",
-            "code_noise": 0.2,
-            "code_noise_decay": "quadratic",
-        },
-        {
-            "epochs": 20,
-            "batch_size": 100,
-            "reconstruction_rate": 4e-4,
-            "decoder_rate": 1.6e-3,
-            "discriminator_rate": 2e-3,
-            "generator_rate": 2e-3,
-            "discriminator_steps": 2,
-            "decay": "linear",
-            "encoder_adam": "separate",
-            "classifier_weight": 1.0,
-            "pseudo_label_weight": 1.0,
-            "image_warp": 0.15,
-            "hidden_noise": 0.8,
-            "code_noise": 0.2,
-            "code_noise_decay": "linear",
-            "reduction": "sum",
-            "hidden": (1000, 1000, 200, 200, 200, 200),
-        },
-    ),
-}
-# What the default recipe has for the swiss roll without labels: to bend the plane onto a curve also
-# takes the deeper networks, a reconstruction that does not hold the encoder back, and noise that
-# starts larger. There are no labels to learn by heart.
-ROLL = {
-    **RECIPES["default"][1],
-    "reconstruction_rate": 1.5e-4,
-    "classifier_weight": 0.0,
-    "pseudo_label_weight": 0.0,
-    "image_warp": 0.0,
-    "hidden_noise": 0.0,
-    "code_noise": 0.4,
-    "code_noise_decay": "quadratic",
-}
+_OF_FOLDERS = ("image_size", "channels")
 
 
-# What settings are by default for other data, and for a folder of images.
-_DATA = (
-    {"arch": "mlp", "code_dim": 2},
-    {"arch": "conv", "code_dim": 64, "image_size": 64, "channels": "colour"},
-)
-# What the default recipe has for convolutional networks, without and with labels.
-_CONV = {
-    "epochs": 40,
-    "batch_size": 64,
-    "reconstruction_rate": 1e-3,
-    "decoder_rate": 2e-3,
-    "discriminator_rate": 1e-3,
-    "generator_rate": 2e-4,
-    "beta1": 0.5,
-    "discriminator_steps": 1,
-    "decay": "linear",
-    "encoder_adam": "separate",
-    "classifier_weight": 0.0,
-    "pseudo_label_weight": 0.0,
-    "image_warp": 0.0,
-    "code_noise": 0.5,
-    "code_noise_decay": "linear",
-    "reduction": "mean",
-    "init_std": 0.01,
-}
-CONV = (
-    _CONV,
-    {
-        **_CONV,
-        "reconstruction_rate": 4e-4,
-        "generator_rate": 1e-3,
-        "discriminator_steps": 2,
-        "classifier_weight": 1.0,
-        "code_noise": 0.2,
-    },
-)
+def _common(name):
+    return next(setting for setting in COMMON if setting.name == name)
 
 
-def _check(field, value):
-    """Raise ConfigError unless ``value`` has the type and lies in the limits of ``field``."""
-    if field.name == "labels":
-        if value not in ("none", "all") and not (_is(int, value) and value >= 1):
-            raise ConfigError(
-                "labels", value, "expected 'all', 'none' or a number of images, at least 1"
-            )
+def _given(given, name):
+    return _common(name).default if given.get(name) is None else given[name]
+
+
+def _of_prior(prior):
+    settings = type(prior).settings()
+    return {setting.name: getattr(prior, field) for field, setting in settings.items()}
+
+
+def _facts(values):
+    """What decides the recipe."""
+    labels = values.get("labels", "none")
+    facts = {name: values[name] for name in ("mode", "recipe", "arch", "prior")}
+    return {**facts, "labels": labels if labels in ("none", "all") else "some"}
+
+
+def _applies(setting, values):
+    return all(values[name] == value for name, value in setting.only.items())
+
+
+def _refuse_foreign(name, value, mode, prior):
+    """Raise ConfigError for a setting that this mode and prior do not have.
+
+    Not if it is another's with its default: runs of before version 0.2 hold those of all priors.
+    """
+    other = all_settings().get(name)
+    if other is None:
+        raise ConfigError(name, value, "there is no such setting")
+    if value == other.default:
         return
-    if value is None and "Optional" in field.type:
-        return
-    limits = field.metadata
-    several = "Tuple" in field.type
-    if several and not (isinstance(value, tuple) and value):
-        raise ConfigError(field.name, value, "expected numbers with commas between, as 1000,1000")
-    for item in value if several else (value,):
-        kind = next(kind for kind in _KINDS if kind.__name__ in field.type)
-        if not _is(kind, item):
-            name = _KINDS[kind]
-            raise ConfigError(field.name, value, f"expected {name}")
-        choices = ", ".join(map(str, limits.get("choices", ())))
-        if choices and item not in limits["choices"]:
-            raise ConfigError(field.name, value, f"expected one of {choices}")
-        if "at_least" in limits and item < limits["at_least"]:
-            raise ConfigError(field.name, value, f"expected at least {limits['at_least']}")
-        if "above" in limits and item <= limits["above"]:
-            raise ConfigError(field.name, value, f"expected more than {limits['above']}")
-        if "below" in limits and item >= limits["below"]:
-            raise ConfigError(field.name, value, f"expected less than {limits['below']}")
-    if field.name == "ctx" and not re.fullmatch(r"cpu|gpu(\(\d{1,3}\))?", value):
-        raise ConfigError("ctx", value, "expected cpu, gpu or gpu(N)")
-
-
-# What a value can be, and what it is called.
-_KINDS = {
-    bool: "True or False",
-    float: "a finite number",
-    int: "a whole number",
-    str: "a text",
-}
-
-
-def _is(kind, value):
-    if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
-        return False
-    return kind is not float or math.isfinite(value)
+    owner = other.only.get("prior")
+    if owner:
+        what = f"it shapes the {owner} prior, but the prior here is {prior}"
+    else:
+        what = f"it is no setting of the mode {mode}"
+    raise ConfigError(name, value, what)

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import math
 import mmap
+import os
 import re
 import warnings
 import zlib
@@ -411,3 +412,13 @@ def labelled_subset(labels, n, classes, rng):
             )
         chosen[rng.choice(members, wanted[label], replace=False)] = True
     return chosen
+
+
+def holds_something(directory):
+    """Whether a directory is there; an empty one may be where a disk is missing."""
+    try:
+        return any(True for _ in os.scandir(directory))
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False

@@ -1,14 +1,22 @@
-"""A trained (or untrained) adversarial autoencoder: encode, decode, sample."""
+"""A trained (or untrained) model: a mode with what it takes to use it, and to read it from a run."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple, Optional
+
 import numpy as np
 
-from aae_mx import data, metrics, priors
+from aae_mx import data, metrics, modes
 from aae_mx.backend import context, mx
-from aae_mx.errors import InputError
-from aae_mx.losses import AdversarialLoss, LabelLoss, ReconstructionLoss
-from aae_mx.networks import NoisyEncoder, build_networks, parameters
+from aae_mx.config import Config
+from aae_mx.data import load_dataset
+from aae_mx.errors import ConfigError, InputError, option_name
+from aae_mx.files import inside
+from aae_mx.networks.build import initialise, n_weights, parameters
+from aae_mx.runs import checkpoint, directory
+from aae_mx.runs.checkpoint import OPTIMIZERS, Position, checkpoints
+from aae_mx.runs.directory import CONFIG, go_on_with, read_description
 
 # Images per forward pass outside of training, large enough to keep the cores busy: so many, or
 # fewer of so many pixels together.
@@ -16,7 +24,7 @@ INFERENCE_BATCH, INFERENCE_PIXELS = 1000, 2_000_000
 
 
 class AAE:
-    """The networks with what is needed to use them.
+    """A mode with its networks, to encode, decode and sample in batches.
 
     ``image_shape`` is (height, width), or (height, width, 3) in colour; ``classes`` are the names
     of the labels, none for images without. The networks are
@@ -30,32 +38,28 @@ class AAE:
 
     def __init__(self, config, image_shape, classes):
         self.config = config
-        self.image_shape = tuple(image_shape)
-        self.classes = tuple(classes)
-        self.ctx = context(config.ctx)
-        self.n_pixels = int(np.prod(self.image_shape))
-        # Into how many pieces the prior falls: one per label, ten as in the post without any.
-        self.n_pieces = len(self.classes) or 10
-        self.networks = build_networks(config, self.image_shape, len(self.classes), self.ctx)
-        self.encoder = self.networks["encoder"]
-        self.noisy_encoder = NoisyEncoder(self.encoder) if config.hidden_noise else None
-        self.decoder = self.networks["decoder"]
-        self.discriminator = self.networks["discriminator"]
-        self.classifier = self.networks.get("classifier")
-        self.reconstruction_loss = ReconstructionLoss(
-            config.reconstruction,
-            scale=1 / self.n_pixels if config.reduction == "mean" else 1,
-        )
-        self.adversarial_loss = AdversarialLoss()
-        self.label_loss = LabelLoss()
+        self.mode = make_mode(config, image_shape, classes)
+        self.image_shape, self.classes = self.mode.image_shape, self.mode.classes
+        self.ctx, self.n_pixels = self.mode.ctx, self.mode.n_pixels
+        self.networks = self.mode.networks
+        initialise(self.networks, config.seed, config.init_std, self.ctx)
+
+    @property
+    def encoder(self):
+        return self.networks["encoder"]
+
+    @property
+    def decoder(self):
+        return self.networks["decoder"]
+
+    @property
+    def code_dim(self):
+        """Dimensions of a code."""
+        return self.mode.code_dim
 
     def parameters(self):
         """The parameters of all networks, {"network/name": Gluon's Parameter}."""
-        return {
-            f"{name}/{key}": parameter
-            for name, network in self.networks.items()
-            for key, parameter in parameters(network).items()
-        }
+        return self.mode.parameters()
 
     def weights(self):
         """Their values, {"network/name": float32 array}."""
@@ -76,14 +80,18 @@ class AAE:
         self.run, self.epoch = state["run"], state["epoch"]
         self.set_weights(state["weights"])
 
+    @property
+    def title(self):
+        """What it is, in words: "swiss_roll, supervised"."""
+        return ", ".join(modes.find(self.config.mode).names(self.config))
+
     def __repr__(self):
-        n = sum(int(np.prod(parameter.shape)) for parameter in self.parameters().values())
         parts = [
-            f"{self.config.prior}, {self.config.formulation}",
-            f"code_dim {self.config.code_dim}",
+            self.title,
+            f"code_dim {self.code_dim}",
             f"image_shape {self.image_shape}",
             f"{len(self.classes)} classes",
-            f"{n:,} weights",
+            f"{n_weights(self.networks):,} weights",
         ]
         if self.epoch is not None:
             parts.append(f"epoch {self.epoch}")
@@ -97,31 +105,70 @@ class AAE:
         ``images``: uint8 in 0–255 or floats in 0–1, of shape (N, *image_shape) or (N, pixels).
         Raises InputError for other shapes, types and values.
         """
-        return self._in_batches(self.encoder, self._checked(images), _pixels)
+        return self._in_batches(self.mode.encode, self._checked(images), _pixels)
 
-    def decode(self, codes):
+    def classify(self, images):
+        """Probabilities of the classes, float32 of shape (N, classes), of modes that classify.
+
+        ``images`` as in ``encode``. Raises InputError for other modes.
+        """
+        if not self.mode.classifies:
+            raise InputError(f"the mode {self.config.mode} does not classify images")
+        return self._in_batches(self.mode.classify, self._checked(images), _pixels)
+
+    def decode(self, codes, labels=None):
         """Images, float32 in 0–1 of shape (N, *image_shape), from codes (N, code_dim).
 
-        Raises InputError if the codes have another shape or are not finite.
+        ``labels``: for modes whose decoder takes a label beside the code (``mode.decodes_labels``),
+        positions in ``classes``, one or N; or weights of the classes, (N, classes). Raises
+        InputError if the codes have another shape or are not finite, and for labels that are
+        missing, not wanted or unknown.
         """
         codes = np.asarray(codes)
-        if codes.ndim != 2 or codes.shape[1] != self.config.code_dim:
-            raise InputError(f"codes of shape {codes.shape}: expected (N, {self.config.code_dim})")
+        if codes.ndim != 2 or codes.shape[1] != self.code_dim:
+            raise InputError(f"codes of shape {codes.shape}: expected (N, {self.code_dim})")
         codes = codes.astype(np.float32)
         if not np.isfinite(codes).all():
             raise InputError("codes: expected finite numbers")
-        pixels = self._in_batches(lambda z: mx.nd.sigmoid(self.decoder(z)), codes)
-        return pixels.reshape(-1, *self.image_shape)
+        decode = self.mode.decode
+        if self.mode.decodes_labels:
+            kinds = self._kinds(labels, len(codes))
+            codes, n = np.concatenate([codes, kinds], axis=1), self.code_dim
+
+            def decode(both):
+                return self.mode.decode(both[:, :n], both[:, n:])
+        elif labels is not None:
+            raise InputError(f"labels {labels}: this run's decoder takes codes alone")
+        return self._in_batches(decode, codes).reshape(-1, *self.image_shape)
+
+    def _kinds(self, labels, n):
+        """What stands beside ``n`` codes, float32 (n, classes)."""
+        n_labels = len(self.classes)
+        if labels is None:
+            raise InputError("this run's decoder takes a label beside each code; give labels")
+        labels = np.asarray(labels)
+        if labels.ndim == 2 and labels.shape == (n, n_labels):
+            return labels.astype(np.float32)
+        labels = np.broadcast_to(labels, (n,)) if labels.ndim == 0 else labels
+        if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
+            raise InputError(
+                f"labels of shape {labels.shape} and type {labels.dtype}: expected integers ({n},) "
+                f"or weights ({n}, {n_labels})"
+            )
+        if n and not 0 <= labels.min() <= labels.max() < n_labels:
+            bad = labels[(labels < 0) | (labels >= n_labels)][0]
+            raise InputError(f"label {bad}: expected 0 to {n_labels - 1}")
+        return np.eye(n_labels, dtype=np.float32)[labels]
 
     def sample_prior(self, n, labels=None, seed=None):
-        """``n`` codes of the prior and the labels of their pieces (None for the Gaussian).
+        """``n`` codes of the prior and their labels (None where it has no pieces).
 
         ``labels``: one label or n of them, positions in ``classes``; none for a label drawn
         at random. ``seed``: the same seed gives the same codes. Raises InputError for
         labels that the run does not know.
         """
         if labels is not None:
-            if self.config.formulation == "unsupervised":
+            if not self.mode.labelled:
                 raise InputError(
                     f"labels {labels}: this run was trained without labels, so no piece of its "
                     "prior stands for a label; leave them out, or train with --labels"
@@ -129,28 +176,36 @@ class AAE:
             labels = np.asarray(labels)
             labels = np.broadcast_to(labels, (n,)) if labels.ndim == 0 else labels
         try:
-            return priors.PRIORS[self.config.prior](
-                n,
-                np.random.default_rng(seed),
-                code_dim=self.config.code_dim,
-                n_labels=self.n_pieces,
-                labels=labels,
-                **self.config.prior_parameters,
-            )
+            return self.mode.sample_prior(n, np.random.default_rng(seed), labels)
         except ValueError as error:
             raise InputError(str(error)) from error
+
+    def decode_samples(self, codes, labels):
+        """Images of what ``sample_prior`` gave."""
+        return self.decode(codes, labels if self.mode.decodes_labels else None)
 
     def sample(self, n, labels=None, seed=None):
         """``n`` new images: prior samples, decoded. Arguments as in ``sample_prior``.
 
         Returns float32 in 0–1 of shape (n, *image_shape).
         """
-        codes, _ = self.sample_prior(n, labels, seed)
-        return self.decode(codes)
+        return self.decode_samples(*self.sample_prior(n, labels, seed))
+
+    def represent(self, images):
+        """All that the decoder takes of images, as arguments of ``decode``: codes, and kinds."""
+        images = self._checked(images)
+        if not self.mode.decodes_labels:
+            return (self.encode(images),)
+
+        def both(pixels):
+            return mx.nd.concat(*self.mode.represent(pixels), dim=1)
+
+        rows = self._in_batches(both, images, _pixels)
+        return rows[:, : self.code_dim], rows[:, self.code_dim :]
 
     def reconstruct(self, images):
         """Images encoded and decoded: float32 in 0–1 of shape (N, *image_shape)."""
-        return self.decode(self.encode(images))
+        return self.decode(*self.represent(images))
 
     def error_norms(self, images):
         """The L2 norm of x̂ − x of each image, float32 of shape (N,); ``images`` as in ``encode``.
@@ -189,11 +244,11 @@ class AAE:
     def _batch_size(self):
         return max(1, min(INFERENCE_BATCH, INFERENCE_PIXELS // self.n_pixels))
 
-    def _in_batches(self, network, rows, ready=np.asarray):
+    def _in_batches(self, function, rows, ready=np.asarray):
         """The outputs for all rows, each batch of which ``ready`` makes the input."""
         queued, outputs = [], []
         for part in data.parts(rows, self._batch_size):
-            queued.append(network(mx.nd.array(ready(part), ctx=self.ctx)))
+            queued.append(function(mx.nd.array(ready(part), ctx=self.ctx)))
             data.release_pages(rows)
             if len(queued) == 3:
                 # Not all at once, as inputs and outputs would take too much memory.
@@ -202,8 +257,198 @@ class AAE:
         if not outputs:
             # Nothing in, nothing out, but with the right number of columns.
             columns = int(np.prod(rows.shape[1:]))
-            return network(mx.nd.zeros((1, columns), ctx=self.ctx)).asnumpy()[:0]
+            return function(mx.nd.zeros((1, columns), ctx=self.ctx)).asnumpy()[:0]
         return np.concatenate(outputs)
+
+
+def make_mode(config, image_shape, classes):
+    """The Mode of a config; its networks take no memory yet."""
+    return modes.find(config.mode)(config, image_shape, classes, context(config.ctx))
+
+
+def checkpoint_shapes(mode):
+    """The weights and optimizer states in a checkpoint of a mode, {name: (dtype, shape)}."""
+    from aae_mx.training.optimizers import state_shapes
+
+    weights = {name: ("<f4", p.shape) for name, p in mode.parameters().items()}
+    return {**weights, **state_shapes(mode)}
+
+
+def check_room(path, modes_and_keep):
+    """Raise InputError unless ``path`` has room for the checkpoints of trainings.
+
+    ``modes_and_keep``: of each its Mode and how many checkpoints stay at most.
+    """
+    sizes = []
+    for mode, keep in modes_and_keep:
+        size = sum(checkpoint.n_bytes(*of) for of in checkpoint_shapes(mode).values())
+        sizes.append((size, min(keep, mode.config.epochs)))
+    first = modes_and_keep[0][0].config.name if modes_and_keep else ""
+    directory.check_room(path or directory.default_path(first), sizes)
+
+
+def describe(model, fingerprint):
+    """What config.json has of a model; ``fingerprint``: of its data."""
+    config = model.config
+    return {
+        "config": config.to_dict(),
+        "given": sorted(config.given),
+        "recipe": config.recipe_entry.title,
+        "image_shape": model.image_shape,
+        "classes": model.classes,
+        "data": fingerprint,
+    }
+
+
+def read_config(path):
+    """The Config of the run in the directory ``path``. Raises as ``load`` does."""
+    description = read_description(path)
+    try:
+        config = Config.from_dict(description["config"], description["given"])
+        if not description["classes"] and config.labels_kind != "none":
+            raise InputError(f"{Path(path) / CONFIG}: it was trained with labels, but names no "
+                             "classes")
+        return config
+    except ConfigError as error:
+        raise InputError(f"{Path(path) / CONFIG}: {error}") from error
+
+
+class Found(NamedTuple):
+    """What ``read_run`` reads."""
+
+    model: Optional[AAE]
+    arrays: dict
+    position: Optional[Position]
+    fingerprint: str
+
+    @property
+    def slim(self):
+        return not any(name.startswith(OPTIMIZERS) for name in self.arrays)
+
+
+def load(path, ctx="cpu", skip_damaged=False):
+    """The trained model of the run in the directory ``path``, an ``aae_mx.model.AAE``.
+
+    ``ctx``: where to compute, whatever the run was trained on. ``skip_damaged``: where the last
+    checkpoint is damaged, take the one before it. Raises InputError, naming the
+    file, for a directory that holds no run and for files that are damaged or of another format.
+    """
+    found = read_run(path, {"ctx": ctx}, skip_damaged)
+    if found.position is None:
+        raise InputError(f"{path}: the run has no checkpoint; its first epoch did not finish")
+    return found.model
+
+
+def read_run(path, changes, skip_damaged=False, only_described=False):
+    """What the run in the directory ``path`` holds, as Found.
+
+    Without a checkpoint the arrays are {} and the Position is None. ``changes`` are settings to
+    change in its Config. ``only_described``: without model and arrays. Raises as ``load`` does.
+    """
+    path = Path(path)
+    description, config = read_description(path), read_config(path)
+    changes = dict(changes)
+    places = {name: changes.pop(name, None) for name in ("images", "data_dir")}
+    # Refuses a place that the run cannot have.
+    config = config.moved(**places).values_changed(**changes)
+    fingerprint = description["data"]
+    if only_described:
+        return Found(None, {}, None, fingerprint)
+    shape, classes = description["image_shape"], description["classes"]
+    try:
+        expected = checkpoint_shapes(make_mode(config, shape, classes))
+    except ConfigError as error:
+        raise InputError(f"{path / CONFIG}: {error}") from error
+    weights = sum(
+        checkpoint.n_bytes(*of) for n, of in expected.items() if not n.startswith(OPTIMIZERS)
+    )
+    files = checkpoints(path)
+    short = {}
+    for file in files:
+        size = _size(path, file)
+        if size < weights:
+            short[file] = (
+                f"{file}: it has {size:,} bytes, but the networks of {CONFIG} need {weights:,}"
+            )
+    # Before networks are made, of the size that a damaged config.json may ask for.
+    if files and len(short) == len(files):
+        raise InputError(short[files[-1]])
+    model = AAE(config, shape, classes)
+    model.run = path
+    if not files:
+        return Found(model, {}, None, fingerprint)
+
+    def read(file):
+        if file in short:
+            raise InputError(short[file])
+        return checkpoint.read(file, expected, model.mode.metrics, description["format"])
+
+    try:
+        arrays, position = read(files[-1])
+    except InputError as error:
+        whole = _last_whole(files[:-1], read)
+        if whole is None:
+            raise
+        if not skip_damaged:
+            raise InputError(
+                f"{error}; to go back to {whole[0].name}, which is whole: "
+                f"{go_on_with(path, '--skip-damaged')}"
+            ) from error
+        arrays, position = whole[1]
+    model.set_weights(arrays)
+    model.epoch = position.epoch
+    return Found(model, arrays, position, fingerprint)
+
+
+def _size(path, file):
+    try:
+        return inside(path, file).stat().st_size
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+def _last_whole(files, read):
+    """The last of the checkpoints that can be read, and what is in it; or None."""
+    for file in reversed(files):
+        try:
+            return file, read(file)
+        except InputError:
+            pass
+    return None
+
+
+def load_data(model, images=None, data_dir=None, quiet=False):
+    """The Dataset that a trained model was trained on, with labels as the model has them.
+
+    ``images`` or ``data_dir``: where it is now, if it has been moved. Raises ConfigError if that is
+    of another kind than the run has, and InputError as ``load_dataset`` does, and if the data are
+    not, or no longer, those of the run.
+    """
+    config = model.config.moved(images, data_dir)
+    if model.run is None:
+        return load_dataset(config, quiet).with_classes(model.classes)
+    fingerprint = read_description(model.run)["data"]
+    before, now = read_config(model.run).place, config.place
+    option = option_name("data_dir" if config.images is None else "images")
+    if now is not None and not data.holds_something(now) and now == before:
+        raise InputError(
+            f"{model.run}: the data are no longer in {now}; name the place where they are by "
+            f"{option} DIR"
+        )
+    # What is to be said of IDX files was said when it was trained.
+    dataset = load_dataset(config, quiet or config.images is None).with_classes(model.classes)
+    if dataset.fingerprint() == fingerprint:
+        return dataset
+    trained_on = "those that it was trained on"
+    if now != before:
+        raise InputError(f"{model.run}: the data in {now} are not {trained_on}, then in {before}")
+    changed = f": dataset {config.dataset}"
+    if now is not None:
+        changed = (
+            f": something in {now} was added, removed or changed; undo that, or name an unchanged "
+            f"copy by {option} DIR"
+        )
+    raise InputError(f"{model.run}: the data are no longer {trained_on}{changed}")
 
 
 def _pixels(images):

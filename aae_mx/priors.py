@@ -1,4 +1,4 @@
-"""The priors p(z) of the post, drawn with NumPy.
+"""The priors p(z) of the post, drawn with NumPy, and what it takes to write another.
 
 Every prior but the single Gaussian consists of one *piece* per label: a petal of the
 mixture, a stretch of the roll, a cell of the square. A sample's label is the piece that
@@ -6,122 +6,229 @@ it came from. Codes of more than two dimensions are drawn pair by pair: each con
 pair (0, 1), (2, 3), ... follows the two-dimensional geometry below, all pairs of one
 sample in the piece of the same label.
 
-All functions take
+A prior is a dataclass derived from Prior; its fields become settings and options. One of your own
+(``--plugin mine.py``, or ``Config(prior=Ring(radius=2.0))``)::
 
-- ``n``: how many codes to draw;
-- ``rng``: a :class:`numpy.random.Generator`, the only source of randomness;
-- ``code_dim``: the dimensions of a code, at least 2; an even number, but for ``gaussian`` and for
-  ``uniform``, whose last dimension is then the first of one more pair;
-- ``n_labels``: into how many pieces the prior falls;
-- ``labels``: the piece of each sample, integers in [0, n_labels) of shape (n,); drawn
-  uniformly where none are given;
+    @dataclasses.dataclass
+    class Ring(Prior):
+        name = "ring"
+        radius: float = setting(3.0, "Radius of the ring.", above=0)
 
-and return ``(codes, labels)``: float32 of shape (n, code_dim) and int64 of shape (n,).
-They raise ValueError for arguments outside of these ranges.
+        def draw(self, n, rng, code_dim, labels, n_labels):
+            angle = 2 * np.pi * (labels + rng.random(n)) / n_labels
+            return self.radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 Source: the post's formulas. Makhzani et al. use a mixture and a roll alike (section 2.3).
 """
 
+from __future__ import annotations
+
+import dataclasses
 import math
+from typing import ClassVar, Optional
 
 import numpy as np
 
-GAUSSIAN_STD = 1.0
-MIXTURE_STD_X = 0.5
-MIXTURE_STD_Y = 0.1
-MIXTURE_SHIFT = 1.4
-ROLL_RADIUS = 3.0
-ROLL_TURNS = 2.0
-UNIFORM_EXTENT = 2.0
+from aae_mx.errors import ConfigError, InputError
+from aae_mx.settings import Setting
+
+# {name: class} of the priors that --prior takes; a subclass of Prior with a name joins them.
+PRIORS = {}
 
 
-def gaussian(n, rng, code_dim=2, n_labels=10, labels=None, std=GAUSSIAN_STD):
-    """Draw from N(0, std²) in every dimension; it has no pieces, so the labels are None.
+def setting(default, help, option=None, **limits):
+    """A field of a prior. ``option``: its name among all settings; by default NAME_FIELD.
 
-    Raises ValueError if ``labels`` are given.
+    ``limits``: at_least, above, below, choices; see ``settings.Setting``.
     """
-    if labels is not None:
-        raise ValueError(
-            "the single Gaussian has no pieces that labels could name; "
-            "use gaussian_mixture, swiss_roll or uniform"
+    return dataclasses.field(
+        default=default, metadata={"help": help, "option": option, "limits": limits}
+    )
+
+
+@dataclasses.dataclass
+class Prior:
+    """The base of all: ``draw`` is what a prior has to say for itself."""
+
+    name: ClassVar[Optional[str]] = None
+    # Whether it falls into one piece per label, and whether it is drawn in pairs of dimensions.
+    has_pieces: ClassVar[bool] = True
+    paired: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if "name" in vars(cls) and cls.name:
+            there = PRIORS.setdefault(cls.name, cls)
+            # A cell of a notebook that is run again, or a file that is loaded again, replaces its
+            # own.
+            if there.__qualname__ != cls.__qualname__ or there.__module__.startswith("aae_mx."):
+                if there is not cls:
+                    raise InputError(f"there is a prior {cls.name!r} already; choose another name")
+            PRIORS[cls.name] = cls
+
+    def draw(self, n, rng, code_dim, labels, n_labels):
+        """``n`` codes, (n, code_dim), of the pieces ``labels``: integers in [0, n_labels), (n,).
+
+        ``labels`` is None for a prior without pieces. ``rng``, a ``numpy.random.Generator``, is
+        the only source of randomness.
+        """
+        raise NotImplementedError
+
+    def sample(self, n, rng, code_dim=2, n_labels=10, labels=None):
+        """``n`` codes, float32 (n, code_dim), and the pieces that they are from, int64 (n,).
+
+        ``labels``: the piece of each, drawn evenly where none are given; None comes back for a
+        prior without pieces. Raises ValueError for arguments that cannot be.
+        """
+        self.check_dimensions(code_dim)
+        if n < 0:
+            raise ValueError(f"n={n}: the number of samples cannot be negative")
+        if self.has_pieces:
+            labels = _labels(n, rng, n_labels, labels)
+        elif labels is not None:
+            raise ValueError(
+                f"the prior {self.name} has no pieces that labels could name; "
+                f"use {', '.join(with_pieces())}"
+            )
+        codes = np.asarray(self.draw(n, rng, code_dim, labels, n_labels), np.float32)
+        if codes.shape != (n, code_dim):
+            raise ValueError(
+                f"the prior {self.name} drew codes of shape {codes.shape}, "
+                f"expected ({n}, {code_dim})"
+            )
+        return codes, labels
+
+    @classmethod
+    def check_dimensions(cls, code_dim):
+        """Raise ValueError for a number of dimensions that it cannot have."""
+        if code_dim < 2 or (code_dim % 2 and cls.paired):
+            kind = "an even" if cls.paired else "a"
+            raise ValueError(f"code_dim={code_dim}: expected {kind} number of at least 2")
+
+    @classmethod
+    def settings(cls):
+        """Its fields as settings, {field: Setting}."""
+        kinds = {"float": float, "int": int, "bool": bool, "str": str}
+        made = {}
+        for field in dataclasses.fields(cls):
+            kind = field.type if isinstance(field.type, type) else kinds.get(field.type)
+            if kind not in kinds.values() or field.default is dataclasses.MISSING:
+                raise InputError(
+                    f"the prior {cls.name}: its field {field.name!r} must be a float, int, bool or "
+                    "str, with a default"
+                )
+            made[field.name] = Setting(
+                field.metadata.get("option") or f"{cls.name}_{field.name}",
+                kind,
+                field.default,
+                field.metadata.get("help") or f"The {field.name} of the prior {cls.name}.",
+                group="prior",
+                only={"prior": cls.name},
+                **field.metadata.get("limits", {}),
+            )
+        return made
+
+
+def with_pieces():
+    """The names of the priors that have a piece for each label."""
+    return [name for name, kind in PRIORS.items() if kind.has_pieces]
+
+
+def find(name):
+    """The class of a prior. Raises ConfigError for a name that no prior has."""
+    if name not in PRIORS:
+        raise ConfigError(
+            "prior", name, f"expected one of {', '.join(PRIORS)}; your own comes with --plugin FILE"
         )
-    _pairs(n, code_dim, odd=True)
-    return (std * rng.standard_normal((n, code_dim))).astype(np.float32), None
+    return PRIORS[name]
 
 
-def gaussian_mixture(
-    n,
-    rng,
-    code_dim=2,
-    n_labels=10,
-    labels=None,
-    std_x=MIXTURE_STD_X,
-    std_y=MIXTURE_STD_Y,
-    shift=MIXTURE_SHIFT,
-):
-    """Draw from ``n_labels`` petals around the origin.
+@dataclasses.dataclass
+class Gaussian(Prior):
+    """N(0, std²) in every dimension; it has no pieces."""
+
+    name = "gaussian"
+    has_pieces = False
+    std: float = setting(1.0, "Standard deviation of the Gaussian.", "prior_std", above=0)
+
+    def draw(self, n, rng, code_dim, labels=None, n_labels=None):
+        return self.std * rng.standard_normal((n, code_dim))
+
+
+@dataclasses.dataclass
+class GaussianMixture(Prior):
+    """``n_labels`` petals around the origin.
 
     x ~ N(shift, std_x²) and y ~ N(0, std_y²), turned about the origin by 2π label / n_labels.
     """
-    pairs = _pairs(n, code_dim)
-    labels = _labels(n, rng, n_labels, labels)
-    x = shift + std_x * rng.standard_normal((n, pairs))
-    y = std_y * rng.standard_normal((n, pairs))
-    # The sine and cosine of one turn per label, not per sample.
-    turn = 2 * np.pi * np.arange(n_labels) / n_labels
-    cos, sin = np.cos(turn)[labels, None], np.sin(turn)[labels, None]
-    return _interleave(x * cos - y * sin, x * sin + y * cos), labels
+
+    name = "gaussian_mixture"
+    paired = True
+    std_x: float = setting(
+        0.5, "Standard deviation of a petal along its axis.", "mixture_std_x", above=0
+    )
+    std_y: float = setting(0.1, "Standard deviation of a petal across it.", "mixture_std_y", above=0)
+    shift: float = setting(
+        1.4, "Distance of a petal's middle from the origin.", "mixture_shift", at_least=0
+    )
+
+    def draw(self, n, rng, code_dim, labels, n_labels):
+        x = self.shift + self.std_x * rng.standard_normal((n, code_dim // 2))
+        y = self.std_y * rng.standard_normal((n, code_dim // 2))
+        # The sine and cosine of one turn per label, not per sample.
+        turn = 2 * np.pi * np.arange(n_labels) / n_labels
+        cos, sin = np.cos(turn)[labels, None], np.sin(turn)[labels, None]
+        return _interleave(x * cos - y * sin, x * sin + y * cos)
 
 
-def swiss_roll(n, rng, code_dim=2, n_labels=10, labels=None, radius=ROLL_RADIUS, turns=ROLL_TURNS):
-    """Draw from a spiral of ``turns`` turns, cut into ``n_labels`` stretches from the centre out.
+@dataclasses.dataclass
+class SwissRoll(Prior):
+    """A spiral of ``turns`` turns, cut into ``n_labels`` stretches from the centre out.
 
     With t = (label + u) / n_labels and u uniform in [0, 1), the code lies at distance
     radius √t from the origin, at the angle 2π turns √t.
     """
-    pairs = _pairs(n, code_dim)
-    labels = _labels(n, rng, n_labels, labels)
-    root = np.sqrt((labels[:, None] + rng.random((n, pairs))) / n_labels)
-    angle = 2 * np.pi * turns * root
-    return _interleave(radius * root * np.cos(angle), radius * root * np.sin(angle)), labels
+
+    name = "swiss_roll"
+    paired = True
+    radius: float = setting(3.0, "Outer radius of the swiss roll.", "roll_radius", above=0)
+    turns: float = setting(2.0, "Turns of the swiss roll.", "roll_turns", above=0)
+
+    def draw(self, n, rng, code_dim, labels, n_labels):
+        root = np.sqrt((labels[:, None] + rng.random((n, code_dim // 2))) / n_labels)
+        angle = 2 * np.pi * self.turns * root
+        return _interleave(self.radius * root * np.cos(angle), self.radius * root * np.sin(angle))
 
 
-def uniform(n, rng, code_dim=2, n_labels=10, labels=None, extent=UNIFORM_EXTENT):
-    """Draw evenly from cells of the square [−extent, extent]².
+@dataclasses.dataclass
+class Uniform(Prior):
+    """Cells of the square [−extent, extent]², each filled evenly.
 
     The square has k × k cells, k = ⌈√n_labels⌉; label l fills the cell in row l // k from
     the bottom and column l % k from the left. With ten labels, six of the 4 × 4 cells (the
-    top row and the right half of the row below) stay empty.
+    top row and the right half of the row below) stay empty. The last of an odd number of
+    dimensions is the first of one more pair.
     """
-    pairs = _pairs(n, code_dim, odd=True)
+
+    name = "uniform"
+    extent: float = setting(2.0, "Half the side of the uniform square.", "extent", above=0)
+
+    def draw(self, n, rng, code_dim, labels, n_labels):
+        pairs = (code_dim + 1) // 2
+        k = math.isqrt(n_labels - 1) + 1
+        side = 2 * self.extent / k
+        x = side * (labels[:, None] % k + rng.random((n, pairs))) - self.extent
+        y = side * (labels[:, None] // k + rng.random((n, pairs))) - self.extent
+        return _interleave(x, y)[:, :code_dim]
+
+
+def categorical(n, rng, n_labels, labels=None):
+    """One-hot rows, float32 (n, n_labels), of labels that are drawn evenly or given; and these.
+
+    The prior of the kind y of an image (paper, section 5). It is no prior of --prior.
+    """
     labels = _labels(n, rng, n_labels, labels)
-    k = math.isqrt(n_labels - 1) + 1
-    side = 2 * extent / k
-    x = side * (labels[:, None] % k + rng.random((n, pairs))) - extent
-    y = side * (labels[:, None] // k + rng.random((n, pairs))) - extent
-    return _interleave(x, y)[:, :code_dim], labels
-
-
-PRIORS = {
-    "gaussian": gaussian,
-    "gaussian_mixture": gaussian_mixture,
-    "swiss_roll": swiss_roll,
-    "uniform": uniform,
-}
-
-
-# Those that have a meaning in one dimension.
-ODD_DIMENSIONS = ("gaussian", "uniform")
-
-
-def _pairs(n, code_dim, odd=False):
-    """How many pairs of dimensions there are; of ``odd`` many, the last is half of one."""
-    if n < 0:
-        raise ValueError(f"n={n}: the number of samples cannot be negative")
-    if code_dim < 2 or (code_dim % 2 and not odd):
-        kind = "a" if odd else "an even"
-        raise ValueError(f"code_dim={code_dim}: expected {kind} number of at least 2")
-    return (code_dim + 1) // 2
+    return np.eye(n_labels, dtype=np.float32)[labels], labels
 
 
 def _labels(n, rng, n_labels, labels):
@@ -142,4 +249,4 @@ def _labels(n, rng, n_labels, labels):
 
 def _interleave(x, y):
     """Codes (n, 2 pairs) from the first and second coordinates of each pair, (n, pairs)."""
-    return np.stack([x, y], axis=2).reshape(len(x), 2 * x.shape[1]).astype(np.float32)
+    return np.stack([x, y], axis=2).reshape(len(x), 2 * x.shape[1])

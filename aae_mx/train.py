@@ -1,14 +1,14 @@
 """``python -m aae_mx.train``: train an adversarial autoencoder."""
 
-import dataclasses
+import json
 import shlex
 from pathlib import Path
 
 import click
 
-from aae_mx.cli import command, config_options
+from aae_mx.cli import ConfigCommand, command, given_settings
 from aae_mx.config import Config
-from aae_mx.errors import ConfigError
+from aae_mx.errors import ConfigError, InputError
 from aae_mx.text import printable, say
 
 # The settings that may change when a run goes on.
@@ -16,14 +16,22 @@ CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
 
 
 @command(
+    ConfigCommand,
     name="train",
     epilog="Example: python -m aae_mx.train --prior swiss_roll --labels --out runs/roll",
 )
-@config_options
+@click.option(
+    "--config",
+    "start",
+    type=click.Path(path_type=Path),
+    metavar="FILE.json",
+    help="Start from the settings that were given for another run, in its config.json; options "
+    "win over them.",
+)
 @click.option(
     "--out",
     metavar="DIR",
-    help="The run's directory; it must be new or empty. [default: runs/PRIOR_FORMULATION]",
+    help="The run's directory; it must be new or empty. [default: one under runs/, named after what is trained]",
 )
 @click.option(
     "--resume",
@@ -60,7 +68,19 @@ CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
 )
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def main(out, resume, skip_damaged, checkpoint_every, keep, snapshots, figures, quiet, **settings):
+def main(
+    *,
+    start,
+    out,
+    resume,
+    skip_damaged,
+    checkpoint_every,
+    keep,
+    snapshots,
+    figures,
+    quiet,
+    **settings,
+):
     """Train an adversarial autoencoder on MNIST, or on images of your own.
 
     The run's directory gets the settings (config.json), one row per epoch (history.csv), the
@@ -70,9 +90,12 @@ def main(out, resume, skip_damaged, checkpoint_every, keep, snapshots, figures, 
     if resume is None:
         if skip_damaged:
             raise click.UsageError("--skip-damaged: it is for a run that goes on; give --resume.")
-        config = Config(**settings)
+        given = given_settings(settings)
+        config = Config(**{**(_read_settings(start) if start else {}), **given})
     else:
-        changes = _changes(resume, out, snapshots, settings)
+        if start is not None:
+            raise ConfigError("config", start, f"{resume} goes on with settings of its own")
+        changes = _changes(resume, out, snapshots, given_settings(settings))
 
     from aae_mx import training
     from aae_mx.plot import figures_directory, plot_run
@@ -95,25 +118,37 @@ def main(out, resume, skip_damaged, checkpoint_every, keep, snapshots, figures, 
                 say(f"figures: {directory}")
 
 
-def _changes(run, out, snapshots, settings):
+def _read_settings(file):
+    """The settings in a file in the form of config.json, {name: value}: those that were given."""
+    from aae_mx.runs.directory import MAX_CONFIG_BYTES
+
+    try:
+        with open(file, encoding="utf-8") as stream:
+            described = json.loads(stream.read(MAX_CONFIG_BYTES))
+        settings = described.get("config", described)
+        return {name: settings[name] for name in described.get("given", settings)}
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{file}: no settings can be read from it ({error})") from error
+
+
+def _changes(run, out, snapshots, given):
     """What the options given beside --resume change; ConfigError for what cannot change."""
-    from aae_mx.run import SNAPSHOTS, read_description
+    from aae_mx.model import read_config
+    from aae_mx.runs.snapshots import SNAPSHOTS
 
     if out is not None:
         raise ConfigError("out", out, f"a run that goes on stays where it is, in {run}")
-    there = read_description(run)["config"]
+    there = read_config(run).to_dict()
     if snapshots and not (run / SNAPSHOTS).is_dir():
         raise click.UsageError(
             f"--snapshots: {run} was begun without, so those of its first epochs would be missing."
         )
-    source = click.get_current_context().get_parameter_source
     changes = {}
-    for field in dataclasses.fields(Config):
-        name, value = field.name, settings[field.name]
-        if source(name) == click.core.ParameterSource.DEFAULT or value == getattr(there, name):
+    for name, value in given.items():
+        if name in there and value == there[name]:
             continue
         if name not in CHANGEABLE:
-            was = "without" if value is True else f"with {getattr(there, name)}"
+            was = "without" if value is True else f"with {there.get(name, 'no such setting')}"
             raise ConfigError(
                 name,
                 value,

@@ -412,48 +412,6 @@ print(before - len(os.listdir("/proc/self/task")))
     reason="the mode of the processor is not known",
 )
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="counts threads in /proc")
-def test_release_threads():
-    """Or libgomp would see more threads than cores, and training would wait for them."""
-    code = """
-import os
-import time
-import numpy as np
-from aae_mx.backend import mx, release_threads
-mx.nd.zeros(1).wait_to_read()
-mx.nd.array(np.ones((3000, 1000), np.float32)).wait_to_read()
-before = len(os.listdir("/proc/self/task"))
-release_threads()
-# A thread that has ended may stay in the list for a moment.
-end = time.monotonic() + 10
-while before - len(os.listdir("/proc/self/task")) < 2 and time.monotonic() < end:
-    time.sleep(0.01)
-print(before - len(os.listdir("/proc/self/task")))
-"""
-    assert python(code, OMP_NUM_THREADS="3").stdout.strip() == "2"
-
-
-@pytest.mark.skipif(
-    (platform.system(), platform.machine())
-    not in [("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "x86_64")],
-    reason="the mode of the processor is not known",
-)
-def test_only_the_engine_takes_denormals_for_zero():
-    """They made a step take a third longer; NumPy would warn of the mode."""
-    code = """
-import numpy as np
-from aae_mx.backend import mx, release_threads
-tiny = np.full(3_000_000, 1e-39, np.float32)
-for _ in range(2):
-    # As many as all threads of an operator have to do with.
-    assert not (mx.nd.array(tiny) * 1.5).asnumpy().any()
-    assert (tiny * np.float32(1.5)).all()
-    release_threads()
-"""
-    result = python(code, OMP_NUM_THREADS="3")
-    assert result.returncode == 0 and "subnormal" not in result.stderr, result.stderr
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="counts threads in /proc")
 def test_threads_sleep_while_a_team_of_more_than_the_cores_exists():
     code = """
 import os

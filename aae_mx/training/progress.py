@@ -12,13 +12,14 @@ from aae_mx.text import say
 
 
 class Progress:
-    """Shows and logs the progress of a training of ``epochs`` epochs of ``steps`` steps each.
+    """Shows and logs the progress of a training of a Mode, in epochs of ``steps`` steps each.
 
     ``done`` of the epochs were trained before. Raises InputError if the log cannot be written.
     """
 
-    def __init__(self, epochs, steps, done, quiet, log_path):
-        self.epochs, self.steps, self.done, self.quiet = epochs, steps, done, quiet
+    def __init__(self, mode, steps, done, quiet, log_path):
+        self.mode, self.epochs = mode, mode.config.epochs
+        self.steps, self.done, self.quiet = steps, done, quiet
         # Names in paths need not be UTF-8.
         text = {"encoding": "utf-8", "errors": "backslashreplace"}
         try:
@@ -61,26 +62,27 @@ class Progress:
                 length=self.epochs * self.steps, item_show_func=str, file=sys.stderr
             )
         self.bar.label = f"epoch {epoch}/{self.epochs}"
-        losses = (
-            f"reconstruction {means['reconstruction_l2']:.2f}"
-            f"  discriminator {means['discriminator_entropy']:.3f}"
-            f"  generator {means['generator_entropy']:.3f}"
-        )
+        losses = (self.mode.bar or "{reconstruction_loss:.3f}").format(**means)
         self.bar.update((epoch - 1) * self.steps + step - self.bar.pos, losses)
 
     def epoch(self, row):
         """Report a row of the history."""
         per_epoch = (time.monotonic() - self.start) / (row["epoch"] - self.done)
         left = per_epoch * (self.epochs - row["epoch"])
+        validation = ""
+        if "validation_error" in row:
+            validation = f"  validation {row['validation_error']:.2%} wrong"
         self.line(
             f"epoch {row['epoch']:{len(str(self.epochs))}}/{self.epochs}"
-            f"  reconstruction {row['reconstruction_l2']:.3f}, held out {row['held_out_l2']:.3f}"
-            f"  discriminator {row['discriminator_entropy']:.3f}"
-            f" ({row['discriminator_accuracy']:.1%} right)"
-            f"  generator {row['generator_entropy']:.3f}"
-            f" ({row['generator_accuracy']:.1%} fooled)"
+            f"  {(self.mode.line or _all(row)).format(**row)}{validation}"
             f"  {row['seconds']:.1f} s, {duration(left)} left"
         )
+
+
+def _all(row):
+    """A line of all numbers of a row of the history, for a mode that has none of its own."""
+    names = [name for name in row if name not in ("epoch", "seconds")]
+    return "  ".join(f"{name.replace('_', ' ')} {{{name}:.3f}}" for name in names)
 
 
 def duration(seconds):

@@ -2,7 +2,7 @@
  *
  * MXNet's own operator is not vectorised. This does the same arithmetic (tests compare the
  * two) as fast as memory allows. It is optional: without a C compiler at installation,
- * optimizer.py uses MXNet's operator. The engine of MXNet calls adam_run, see optimizer.py.
+ * optimizers.py uses MXNet's operator. The engine of MXNet calls adam_run, see adam.py.
  */
 #include <float.h>
 #include <math.h>

@@ -21,6 +21,11 @@ class ReconstructionLoss(HybridBlock):
         self.kind, self.scale = kind, scale
         self.hybridize(static_alloc=True)
 
+    @classmethod
+    def of(cls, config, n_pixels):
+        """That of a config, for images of so many pixels."""
+        return cls(config.reconstruction, 1 / n_pixels if config.reduction == "mean" else 1)
+
     def hybrid_forward(self, F, logits, images):
         errors = F.Activation(logits, act_type="sigmoid") - images
         squares = _row_sums(F, F.square(errors))

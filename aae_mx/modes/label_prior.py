@@ -1,0 +1,275 @@
+"""The post, and sections 2 and 2.3 of the paper: one prior p(z), in pieces for labels.
+
+Three phases for every batch:
+
+1. *Reconstruction*: encoder and decoder learn to give the image back.
+2. *Discriminator*: it learns to tell codes of images, q(z), from samples of the prior, p(z).
+3. *Generator*: the encoder learns to make it take its codes for prior samples.
+
+With labels a small classifier may learn on the prior samples, too, for the third phase.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aae_mx import backend, priors
+from aae_mx.errors import ConfigError
+from aae_mx.modes.mode import Mode, Moves, labelled_share
+from aae_mx.settings import Setting
+
+# From which probability on the classifier is taken at its word; Sohn et al. have 0.95.
+SURE = 0.9
+
+
+class LabelPrior(Mode):
+    name = "label_prior"
+    summary = "one prior, in pieces for labels: the post; paper, sections 2 and 2.3"
+    settings = (
+        *("labels", "code_dim"),
+        *("reconstruction_rate", "decoder_rate", "discriminator_rate", "generator_rate"),
+        Setting(
+            "discriminator_steps",
+            int,
+            1,
+            "Discriminator steps per batch, each with prior samples of its own.",
+            at_least=1,
+        ),
+        "labelled_share",
+        Setting(
+            "encoder_adam",
+            str,
+            "separate",
+            "The encoder's reconstruction and generator phases have an optimizer each, or share "
+            "one.",
+            choices=("separate", "shared"),
+        ),
+        Setting(
+            "classifier_weight",
+            float,
+            0.0,
+            "With labels: the weight, in the generator's loss, of what a classifier says of the "
+            "codes; it learns on prior samples to tell their labels.",
+            at_least=0,
+        ),
+        *("image_warp", "hidden_noise", "code_noise", "code_noise_decay", "pseudo_label_weight"),
+    )
+    metrics = (
+        *("reconstruction_loss", "reconstruction_l2"),
+        *("discriminator_entropy", "discriminator_accuracy"),
+        *("generator_entropy", "generator_accuracy"),
+    )
+    bar = (
+        "reconstruction {reconstruction_l2:.2f}  discriminator {discriminator_entropy:.3f}"
+        "  generator {generator_entropy:.3f}"
+    )
+    line = (
+        "reconstruction {reconstruction_l2:.3f}, held out {held_out_l2:.3f}"
+        "  discriminator {discriminator_entropy:.3f} ({discriminator_accuracy:.1%} right)"
+        "  generator {generator_entropy:.3f} ({generator_accuracy:.1%} fooled)"
+    )
+    measures = ("match", "label_agreement", "neighbours", "reconstruction", "samples")
+
+    @classmethod
+    def check(cls, config):
+        kind = priors.find(config.prior)
+        if not kind.has_pieces and config.labels != "none":
+            raise ConfigError(
+                "prior",
+                config.prior,
+                f"the prior {config.prior} has no pieces that labels could name; with labels use "
+                f"{', '.join(priors.with_pieces())}",
+            )
+        if config.code_dim % 2 and kind.paired:
+            raise ConfigError(
+                "code_dim",
+                config.code_dim,
+                f"expected an even number, as {config.prior} is drawn in pairs of dimensions",
+            )
+
+    @classmethod
+    def names(cls, config):
+        formulation = FORMULATIONS[config.labels_kind]
+        some = (str(config.labels),) if config.labels_kind == "some" else ()
+        return (config.prior, formulation, *some)
+
+    def build(self):
+        from aae_mx.networks.build import autoencoder
+        from aae_mx.networks.game import Game
+        from aae_mx.networks.losses import LabelLoss, ReconstructionLoss
+        from aae_mx.networks.perceptrons import Classifier, Discriminator, NoisyEncoder
+
+        config, n_labels = self.config, len(self.classes)
+        self.formulation = FORMULATIONS[config.labels_kind]
+        self.labels_are_pieces = config.labels != "none"
+        # The last of n + 1 says "unknown".
+        n_conditions = {"none": 0, "all": n_labels, "some": n_labels + 1}[config.labels_kind]
+        encoder, decoder = autoencoder(config, self.image_shape, config.code_dim)
+        hidden, activation = config.discriminator_hidden, config.activation
+        networks = {
+            "encoder": encoder,
+            "decoder": decoder,
+            "discriminator": Discriminator(config.code_dim, n_conditions, hidden, activation),
+        }
+        self.classifier = None
+        if self.labels_are_pieces and config.classifier_weight > 0:
+            self.classifier = Classifier(config.code_dim, n_labels, activation)
+            networks["classifier"] = self.classifier
+        self.noisy_encoder = NoisyEncoder(encoder) if config.hidden_noise else None
+        self.game = Game(networks["discriminator"])
+        self.reconstruction_loss = ReconstructionLoss.of(config, self.n_pixels)
+        self.label_loss = LabelLoss()
+        self.optimizers = {
+            "encoder": Moves(("encoder",), "reconstruction_rate"),
+            "decoder": Moves(("decoder",), "decoder_rate"),
+            "discriminator": Moves(("discriminator",), "discriminator_rate", True),
+        }
+        if self.classifier is not None:
+            self.optimizers["classifier"] = Moves(("classifier",), "discriminator_rate")
+        # Gradients of both phases differ in size; in the original they share one Adam.
+        self.optimizers["generator"] = Moves(("encoder",), "generator_rate", True)
+        self.shares = {"generator": "encoder"} if config.encoder_adam == "shared" else {}
+        return networks
+
+    @property
+    def labelled_per_batch(self):
+        return labelled_share(self.config)
+
+    @property
+    def pseudo_labels(self):
+        """Whether training guesses labels: only semi-supervised, and by a classifier."""
+        some = self.config.labels_kind == "some"
+        return some and self.classifier is not None and self.config.pseudo_label_weight > 0
+
+    def draw(self, rng, labels, left):
+        from aae_mx.networks import noise
+
+        config, n = self.config, len(left)
+        drawn = [self._prior_codes(rng, labels, n) for _ in range(config.discriminator_steps)]
+        prior_codes = np.stack([codes for codes, _ in drawn], axis=1)
+        arrays = {"prior_codes": prior_codes}
+        if config.code_noise:
+            scale = noise.code_scale(config, left)
+            both = rng.standard_normal((2, *prior_codes.shape), np.float32)
+            last = rng.standard_normal((n, config.code_dim), np.float32)
+            prior_codes += scale[:, None] * both[0]
+            arrays["code_noise"] = scale[:, None] * both[1]
+            arrays["generator_noise"] = scale * last
+        if config.hidden_noise:
+            bank = noise.bank(config, rng, config.hidden[0], self.ctx)
+        if config.image_warp:
+            arrays["maps"] = noise.affine_maps(config, rng, left)
+            if self.pseudo_labels:
+                arrays["other_maps"] = noise.affine_maps(config, rng, left)
+        if labels is not None:
+            one_hot = np.eye(self.networks["discriminator"].n_conditions, dtype=np.float32)
+            arrays["condition"] = one_hot[labels]
+            if self.classifier is not None:
+                arrays["pieces"] = one_hot[drawn[0][1], : len(self.classes)]
+        if config.hidden_noise:
+            names = ("hidden_noise", "generator_hidden_noise")
+            arrays.update(noise.stretches(bank, names, rng, left, config))
+        return arrays
+
+    def _prior_codes(self, rng, labels, n):
+        """Prior samples to set against ``n`` images, in the pieces of their labels, and these.
+
+        For images without a label the sample is drawn from the whole prior.
+        """
+        if labels is not None:
+            n_labels = self.n_pieces
+            labels = np.where(labels < n_labels, labels, rng.integers(n_labels, size=n))
+        return self.sample_prior(n, rng, labels)
+
+    def step(self, batch, learn):
+        from aae_mx.networks.noise import warped
+
+        images = again = batch.images
+        if batch.maps is not None:
+            images = again = warped(batch.images, self.image_shape, batch.maps)
+            if batch.other_maps is not None:
+                again = warped(images, self.image_shape, batch.other_maps)
+        loss, l2 = self.reconstruction_phase(images, batch.hidden_noise, learn)
+        codes = self.codes
+        for turn in range(self.config.discriminator_steps):
+            entropy, accuracy = self.discriminator_phase(
+                codes if batch.code_noise is None else codes + batch.code_noise[:, turn],
+                batch.prior_codes[:, turn],
+                batch.condition,
+                learn,
+            )
+        if self.classifier is not None:
+            self.classifier_phase(batch.prior_codes[:, 0], batch.pieces, learn)
+        guesses = None
+        if self.pseudo_labels:
+            weight = (1 - batch.left) * self.config.pseudo_label_weight
+            guesses = weight * self.guess(codes, batch.condition)
+        fooling, fooled = self.generator_phase(again, batch, guesses, learn)
+        return dict(zip(self.metrics, (loss, l2, entropy, accuracy, fooling, fooled)))
+
+    def reconstruction_phase(self, images, hidden_noise, learn):
+        """Train encoder and decoder to give ``images`` (N, pixels) back; keeps the codes."""
+        with backend.mx.autograd.record():
+            codes = self._encode(images, hidden_noise)
+            loss, l2 = self.reconstruction_loss(self.networks["decoder"](codes), images)
+        learn(loss, "encoder", "decoder")
+        self.codes = codes.detach()
+        return loss, l2
+
+    def discriminator_phase(self, codes, prior_codes, condition, learn):
+        """Train the discriminator to tell ``codes`` from ``prior_codes``, both (N, code_dim)."""
+        with backend.mx.autograd.record():
+            loss, entropy, accuracy = self.game.tell(codes, prior_codes, condition)
+        learn(loss, "discriminator")
+        return entropy, accuracy
+
+    def classifier_phase(self, prior_codes, pieces, learn):
+        """Train the classifier to tell the ``pieces`` (N, labels), one-hot, of ``prior_codes``."""
+        with backend.mx.autograd.record():
+            loss = self.label_loss(self.classifier(prior_codes), pieces)
+        learn(loss, "classifier")
+
+    def guess(self, codes, condition):
+        """What the classifier is sure of for the ``codes`` of images without a label.
+
+        One-hot, (N, labels); zeros for images that have one, and where it is not sure. Source:
+        Lee, Pseudo-Label (2013); that the encoder then has to answer so for the image changed more
+        strongly is from Sohn et al., FixMatch (2020).
+        """
+        unlabelled = condition[:, len(self.classes) :]
+        return (backend.mx.nd.softmax(self.classifier(codes)) > SURE) * unlabelled
+
+    def generator_phase(self, images, batch, guesses, learn):
+        """Train the encoder to make the discriminator take its codes for prior samples.
+
+        Where there is a classifier, also to make it tell the label of each labelled image, as the
+        generator in Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs
+        (2017); ``guesses`` (N, labels), or None, are added to the labels that it has to tell.
+        """
+        with backend.mx.autograd.record():
+            # Encoded afresh: the encoder has changed since the reconstruction phase, and this
+            # time the gradient must reach it.
+            codes = self._encode(images, batch.generator_hidden_noise)
+            if batch.generator_noise is not None:
+                codes = codes + batch.generator_noise
+            loss, fooled = self.game.fool(codes, batch.condition)
+            entropy = loss
+            if self.classifier is not None:
+                # Without the entry that says "unknown".
+                labels = batch.condition[:, : len(self.classes)]
+                if guesses is not None:
+                    labels = labels + guesses
+                label_loss = self.label_loss(self.classifier(codes), labels)
+                loss = loss + self.config.classifier_weight * label_loss
+        learn(loss, "generator")
+        return entropy, fooled
+
+    def _encode(self, images, noise):
+        return self.encode(images) if noise is None else self.noisy_encoder(images, noise)
+
+    def about(self):
+        return {"mode": self.name, "formulation": self.formulation}
+
+
+# As in the post, by how many images have a label.
+FORMULATIONS = {"none": "unsupervised", "some": "semi_supervised", "all": "supervised"}

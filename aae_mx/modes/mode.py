@@ -1,0 +1,276 @@
+"""What a kind of adversarial autoencoder has to say for itself: the contract of a mode.
+
+The training loop, the commands and the figures know no mode. They ask a Mode for its networks, for
+what moves them, for the random numbers of an epoch and for one step on a batch; and, of a trained
+one, to encode, decode and sample. examples/own_mode.py is one in some sixty lines.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Tuple
+
+import numpy as np
+
+from aae_mx import backend, priors, recipes
+from aae_mx.errors import ConfigError, InputError
+from aae_mx.settings import FROM_RECIPE, Setting
+
+# {name: class}; a subclass of Mode with a name joins them.
+MODES = {}
+
+
+class Moves(NamedTuple):
+    """What an optimizer moves: the names of networks, and of the setting that is its rate.
+
+    ``adversarial``: whether it plays a game; then SGD takes the momentum of those.
+    """
+
+    networks: Tuple[str, ...]
+    rate: str
+    adversarial: bool = False
+
+
+class Mode:
+    """A kind of model. ``config``: a Config; ``image_shape``: (height, width) or (height, width,
+    3); ``classes``: the names of the labels, none for images without; ``ctx``: MXNet's Context.
+
+    ``initialise`` fills the networks; before, they take no memory.
+    """
+
+    # As --mode has it, and a line about it.
+    name = None
+    summary = ""
+    # Names of SETTINGS below, or Settings of its own; and the values of its default recipe, where
+    # recipes.py has none.
+    settings = ()
+    recipe = {}
+    # The keys of what a step returns, in the order of the history's columns. Those that end in
+    # _entropy are cross-entropies in nats; there is a reconstruction_loss.
+    metrics = ()
+    # What a training shows of a row of the history, on a terminal and in the log.
+    bar = line = ""
+    # {optimizer: Moves}, and {optimizer: the one whose state it shares}.
+    optimizers = {}
+    shares = {}
+    # Names of what report/ can draw and measure, in order.
+    figures = ("pz", "qz", "output", "reconstructions", "samples", "interpolations", "losses")
+    measures = ("match", "neighbours", "reconstruction", "samples")
+    # Whether the pieces of p(z) stand for labels, whether the decoder takes a label beside the
+    # code, and whether it says of an image what it is.
+    labels_are_pieces = decodes_labels = classifies = False
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if cls.name is None:
+            return
+        there = MODES.get(cls.name)
+        if there and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise InputError(f"there is a mode {cls.name!r} already; choose another name")
+        MODES[cls.name] = cls
+        if cls.recipe:
+            recipes.add(cls.name, cls.recipe)
+
+    def __init__(self, config, image_shape, classes, ctx):
+        self.config, self.ctx = config, ctx
+        self.image_shape, self.classes = tuple(image_shape), tuple(classes)
+        self.n_pixels = int(np.prod(self.image_shape))
+        self.prior = config.prior_object
+        # Into how many pieces the prior falls: one per label, ten as in the post without any.
+        self.n_pieces = len(self.classes) or 10
+        self.networks = self.build()
+
+    @classmethod
+    def all_settings(cls):
+        """Its settings, in order."""
+        return [SETTINGS[s] if isinstance(s, str) else s for s in cls.settings]
+
+    @classmethod
+    def check(cls, config):
+        """Raise ConfigError for settings that do not go together."""
+
+    @classmethod
+    def names(cls, config):
+        """The parts of the name of a run that come from its mode."""
+        return (cls.name, config.prior)
+
+    def build(self):
+        """The networks, {name: HybridBlock}, in the order in which their weights are drawn."""
+        raise NotImplementedError
+
+    def parameters(self):
+        """The parameters of all networks, {"network/name": Gluon's Parameter}."""
+        from aae_mx.networks.build import parameters
+
+        return {
+            f"{name}/{key}": parameter
+            for name, network in self.networks.items()
+            for key, parameter in parameters(network).items()
+        }
+
+    def draw(self, rng, labels, left):
+        """Every random number of an epoch of N images, {name: (N, ...)}, in any case in one order.
+
+        ``rng``: a NumPy Generator. ``labels``: int64 (N,), in the order of the epoch, with
+        len(classes) for "unknown"; or None. ``left``: (N,), how large a share of the training is
+        left at each image. NumPy arrays, or what gives an NDArray for a slice of rows.
+        """
+        return {}
+
+    def step(self, batch, learn):
+        """The phases on one batch; returns {metric: NDArray (1,)}, not waited for.
+
+        ``batch``: ``images`` (N, pixels) in 0–1, ``left``, and what ``draw`` gave, by name; None
+        for what it did not. ``learn(loss, *optimizers)`` goes back from a loss and steps them.
+        ``self.codes`` is then (N, code_dim), those of the batch.
+        """
+        raise NotImplementedError
+
+    def encode(self, images):
+        """Codes z (N, code_dim) of images (N, pixels) in 0–1, on the device."""
+        return self.networks["encoder"](images)
+
+    def represent(self, images):
+        """What ``decode`` takes to give images back: the codes, and what else there is."""
+        return (self.encode(images),)
+
+    def decode(self, codes):
+        """Pixels (N, pixels) in 0–1 of codes (N, code_dim), on the device."""
+        return backend.mx.nd.sigmoid(self.networks["decoder"](codes))
+
+    def classify(self, images):
+        """Probabilities of the classes (N, classes), if it ``classifies``."""
+        raise NotImplementedError
+
+    def sample_prior(self, n, rng, labels=None):
+        """``n`` codes of the prior and the labels of their pieces; None where it has none."""
+        return self.prior.sample(n, rng, self.code_dim, self.n_pieces, labels)
+
+    @property
+    def code_dim(self):
+        return self.config.code_dim
+
+    @property
+    def labelled_per_batch(self):
+        """How many images of a batch are drawn from the labelled ones, besides the pass over all.
+
+        They are the last of the batch.
+        """
+        return 0
+
+    @property
+    def labelled(self):
+        """Whether samples can be asked for by label."""
+        return self.labels_are_pieces or self.decodes_labels
+
+    def about(self):
+        """What someone needs to know of it who has only exported files: a dictionary for JSON."""
+        return {"mode": self.name}
+
+
+def labelled_share(config):
+    """How many images of a batch are drawn from the labelled ones, if some images have a label."""
+    if config.labels_kind != "some":
+        return 0
+    return min(round(config.labelled_share * config.batch_size), config.batch_size - 1)
+
+
+def find(name):
+    """The class of a mode. Raises ConfigError for a name that none has."""
+    name = name.replace("-", "_")
+    if name not in MODES:
+        raise ConfigError(
+            "mode", name, f"expected one of {', '.join(MODES)}; your own comes with --plugin FILE"
+        )
+    return MODES[name]
+
+
+def _rate(name, help, default=1e-3):
+    return Setting(name, float, default, help, "rates", above=0)
+
+
+# Settings that several modes have.
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            "labels",
+            "labels",
+            "none",
+            "Train with labels. Without a value: with that of every training image. With a number "
+            "N: with those of N training images, as many of each class, the rest marked unknown.",
+            "mode",
+        ),
+        Setting(
+            "labelled_share",
+            float,
+            0.25,
+            "With some labels: the share of every batch that is drawn from the labelled images, "
+            "besides the pass over all images.",
+            at_least=0,
+            below=1,
+        ),
+        Setting(
+            "code_dim",
+            int,
+            FROM_RECIPE,
+            "Dimensions of the code z; an even number for priors that are drawn in pairs of them "
+            "(gaussian_mixture, swiss_roll). [default: 2; with --images 64]",
+            "networks",
+            at_least=2,
+        ),
+        _rate("reconstruction_rate", "Learning rate of the encoder in the reconstruction phase."),
+        _rate("decoder_rate", "Learning rate of the decoder."),
+        _rate("discriminator_rate", "Learning rate in the discriminator phase."),
+        _rate("generator_rate", "Learning rate in the generator phase."),
+        _rate("classification_rate", "Learning rate in the phase with labelled images."),
+        Setting(
+            "image_warp",
+            float,
+            0.0,
+            "Each training image is turned, stretched, sheared and moved at random: the six "
+            "numbers of the affine map lie so far from those of none at most (moving is in half an "
+            "image's side). It falls to zero as the square root of what is left of the training.",
+            "noise",
+            at_least=0,
+            below=1,
+        ),
+        Setting(
+            "hidden_noise",
+            float,
+            0.0,
+            "Standard deviation of a noise of mean 1 that multiplies the units of the encoder's "
+            "first hidden layer in training, as a dropout; it falls linearly to zero.",
+            "noise",
+            at_least=0,
+            only={"arch": "mlp"},
+        ),
+        Setting(
+            "code_noise",
+            float,
+            0.0,
+            "Standard deviation of the noise on the discriminator's inputs in training; it falls "
+            "to zero.",
+            "noise",
+            at_least=0,
+        ),
+        Setting(
+            "code_noise_decay",
+            str,
+            "linear",
+            "That noise falls with what is left of the training, or with its square: then it is "
+            "small while the learning rates are not yet.",
+            "noise",
+            choices=("linear", "quadratic"),
+        ),
+        Setting(
+            "pseudo_label_weight",
+            float,
+            0.0,
+            "With some labels: where the training is sure of an image without a label, its answer "
+            "is taken for the label of the image warped once more; with this weight, which grows "
+            "linearly from zero.",
+            "noise",
+            at_least=0,
+        ),
+    )
+}

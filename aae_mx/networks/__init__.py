@@ -1,0 +1,1 @@
+"""The networks as Gluon HybridBlocks, built from arguments; losses, games and noise."""

@@ -1,0 +1,66 @@
+"""Networks are built without memory, counted, and then filled with weights of a seed."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+
+from aae_mx.backend import mx
+from aae_mx.errors import AAEError
+from aae_mx.networks.convolutions import ConvDecoder, ConvEncoder
+from aae_mx.networks.perceptrons import Decoder, Encoder
+
+
+def autoencoder(config, image_shape, n_codes):
+    """An encoder to ``n_codes`` numbers and a decoder from as many, of a config's architecture.
+
+    Raises ConfigError for convolutional networks on images whose size they cannot have.
+    """
+    if config.arch == "conv":
+        kinds, sizes = (ConvEncoder, ConvDecoder), (image_shape, config.filters)
+    else:
+        kinds, sizes = (Encoder, Decoder), (int(np.prod(image_shape)), config.hidden)
+    return [kind(*sizes, n_codes, config.activation) for kind in kinds]
+
+
+def parameters(network):
+    """The parameters by names that do not depend on how many networks were made before."""
+    return network._collect_params_with_prefix()
+
+
+def trained_parameters(network):
+    """Those of ``parameters`` that have gradients: not the running means of batch normalisation."""
+    return {name: p for name, p in parameters(network).items() if p.grad_req != "null"}
+
+
+def n_weights(networks):
+    """How many numbers the parameters of {name: network} hold; they need not be there yet."""
+    return sum(math.prod(p.shape) for net in networks.values() for p in parameters(net).values())
+
+
+def initialise(networks, seed, init_std, ctx):
+    """Fill {name: network}: weights N(0, init_std²), biases 0; they depend on the seed alone.
+
+    Without an ``init_std``, each layer has the √(2 / inputs) of He et al., arXiv 1502.01852. Raises
+    AAEError for networks that this machine's memory cannot hold.
+    """
+    # Weights, gradients and Adam's two states, in float32. MXNet itself would fill the memory
+    # before it fails.
+    needed = 16 * n_weights(networks)
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise AAEError(
+            f"the networks are too large: to train them takes {needed / 1e9:,.0f} GB, and this "
+            f"machine has {there / 1e9:,.0f}; choose a smaller --hidden, --filters or --code-dim"
+        )
+    rng = np.random.default_rng([seed, 0])
+    for network in networks.values():
+        network.initialize(mx.init.Zero(), ctx=ctx)
+        for name, parameter in parameters(network).items():
+            if name.endswith("weight"):
+                std = init_std or math.sqrt(2 / math.prod(parameter.shape[1:]))
+                values = std * rng.standard_normal(parameter.shape, np.float32)
+                parameter.set_data(mx.nd.array(values, ctx=ctx))
+        network.hybridize(static_alloc=True, static_shape=True)

@@ -1,0 +1,274 @@
+"""Recipes: hyper-parameters as a table, each with the reason for its value.
+
+A training takes the one recipe that fits it and names most of its conditions; what a recipe does
+not name keeps the default of the setting, and what the user gives wins over both. ``python -m
+aae_mx.recipes`` prints the tables of the documentation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional
+
+from aae_mx.errors import AAEError, ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """``when``: {fact: the values it fits}, of the facts mode, recipe, arch, prior and labels.
+
+    ``options``: {setting: (value, reason)}, only what differs from ``base``, another Recipe.
+    """
+
+    title: str
+    when: dict
+    options: dict
+    base: Optional[Recipe] = None
+
+    def fits(self, facts):
+        return all(facts.get(name) in values for name, values in self.when.items())
+
+    def all_options(self):
+        """Its options and those of its bases, {setting: (value, reason)}."""
+        return {**(self.base.all_options() if self.base else {}), **self.options}
+
+    def values(self):
+        return {name: value for name, (value, _) in self.all_options().items()}
+
+
+def choose(facts):
+    """The Recipe for ``facts``: of those that fit, the one with most conditions.
+
+    ``labels`` is ``"none"``, ``"some"`` or ``"all"`` here. Raises ConfigError for a recipe that
+    its mode does not have, and AAEError for a tie, which is a fault of the table.
+    """
+    fitting = [recipe for recipe in TABLE if recipe.fits(facts)]
+    if not fitting:
+        names = names_for(facts["mode"])
+        raise ConfigError("recipe", facts["recipe"], f"expected one of {', '.join(names)}")
+    most = max(len(recipe.when) for recipe in fitting)
+    best = [recipe for recipe in fitting if len(recipe.when) == most]
+    if len(best) > 1:
+        titles = " and ".join(repr(recipe.title) for recipe in best)
+        raise AAEError(f"the recipes {titles} fit {facts} equally well")
+    return best[0]
+
+
+def names_for(mode):
+    """The names of the recipes that a mode has, as --recipe takes them."""
+    return list(dict.fromkeys(n for r in TABLE for n in r.when["recipe"] if mode in r.when["mode"]))
+
+
+def add(mode, options):
+    """The default recipe of a mode that is not in the table: {setting: value or (value, reason)}."""
+    options = {n: v if isinstance(v, tuple) else (v, "") for n, v in options.items()}
+    when = {"mode": (mode,), "recipe": ("default",)}
+    TABLE[:] = [recipe for recipe in TABLE if recipe.when != when]
+    TABLE.append(Recipe(f"{mode}", when, options))
+
+
+ORIGINAL = Recipe(
+    "the original code, without labels",
+    {"mode": ("label_prior",), "recipe": ("reference",)},
+    {
+        "epochs": (20, "where the original's published notebook looks"),
+        "batch_size": (100, "the original's"),
+        "reconstruction_rate": (2e-3, "the original's"),
+        "decoder_rate": (2e-3, "the original's"),
+        "discriminator_rate": (4e-4, "the original's"),
+        "generator_rate": (2e-3, "the original's"),
+        "discriminator_steps": (1, "the original's"),
+        "decay": ("none", "the original's"),
+        "encoder_adam": ("shared", "the original's"),
+        "classifier_weight": (0.0, "the original has none"),
+        "pseudo_label_weight": (0.0, "the original has none"),
+        "image_warp": (0.0, "the original has none"),
+        "code_noise": (0.0, "the original has none"),
+        "code_noise_decay": ("linear", "of no effect without noise"),
+        "hidden_noise": (0.0, "the original has none"),
+        "reduction": ("mean", "the original's"),
+        "hidden": ((1000, 1000), "the original's, and the paper's"),
+        "init_std": (0.01, "the original's"),
+    },
+)
+ORIGINAL_LABELS = Recipe(
+    "the original code, with labels",
+    {**ORIGINAL.when, "labels": ("some", "all")},
+    {"discriminator_rate": (2e-3, "the original's")},
+    ORIGINAL,
+)
+PERCEPTRONS = Recipe(
+    "perceptrons without labels",
+    {"mode": ("label_prior",), "recipe": ("default",)},
+    {
+        "decoder_rate": (3e-3, "a smaller error than with 2e-3"),
+        "decay": ("linear", "the end of a training is for the fine match"),
+        "code_noise": (0.2, "the discriminator cannot run ahead of a narrow q(z)"),
+        "code_noise_decay": ("quadratic", "its end is for the prior's finer shape"),
+    },
+    ORIGINAL,
+)
+PERCEPTRONS_LABELS = Recipe(
+    "perceptrons with labels",
+    {**PERCEPTRONS.when, "labels": ("some", "all")},
+    {
+        "reconstruction_rate": (4e-4, "on the sum over pixels, see reduction"),
+        "decoder_rate": (1.6e-3, "on the sum over pixels"),
+        "discriminator_rate": (2e-3, "as the original with labels"),
+        "discriminator_steps": (2, "the discriminator has ten pieces to learn"),
+        "encoder_adam": ("separate", "the gradients of both phases differ in size"),
+        "classifier_weight": (1.0, "codes find the piece of their label"),
+        "pseudo_label_weight": (1.0, "where the classifier is sure, its answer is a label"),
+        "image_warp": (0.15, "labels are not learnt by heart"),
+        "hidden_noise": (0.8, "labels are not learnt by heart"),
+        "code_noise_decay": ("linear", "pieces are wide enough for it"),
+        "reduction": ("sum", "so that both Adams see gradients of one size"),
+        "hidden": (
+            (1000, 1000, 200, 200, 200, 200),
+            "the last four lead what the first two made of an image onto the prior",
+        ),
+        "init_std": (None, "He et al., as the networks are deep"),
+    },
+    PERCEPTRONS,
+)
+ROLL = Recipe(
+    "perceptrons, swiss roll without labels",
+    {**PERCEPTRONS.when, "prior": ("swiss_roll",), "labels": ("none",), "arch": ("mlp",)},
+    {
+        "reconstruction_rate": (1.5e-4, "does not hold the encoder back from bending the plane"),
+        "classifier_weight": (0.0, "no labels"),
+        "pseudo_label_weight": (0.0, "no labels"),
+        "image_warp": (0.0, "no labels to learn by heart"),
+        "hidden_noise": (0.0, "no labels to learn by heart"),
+        "code_noise": (0.4, "a curve is narrower than a square"),
+        "code_noise_decay": ("quadratic", "its end is for the prior's finer shape"),
+    },
+    PERCEPTRONS_LABELS,
+)
+CONVOLUTIONS = Recipe(
+    "convolutions without labels",
+    {**PERCEPTRONS.when, "arch": ("conv",)},
+    {
+        "epochs": (40, "folders of pictures are smaller than MNIST"),
+        "batch_size": (64, "Radford et al."),
+        "reconstruction_rate": (1e-3, "best of those tried at 64 × 64"),
+        "decoder_rate": (2e-3, "best of those tried at 64 × 64"),
+        "discriminator_rate": (1e-3, "best of those tried at 64 × 64"),
+        "generator_rate": (2e-4, "Radford et al."),
+        "beta1": (0.5, "Radford et al."),
+        "encoder_adam": ("separate", "the gradients of both phases differ in size"),
+        "code_noise": (0.5, "codes of 64 dimensions lie further apart"),
+        "code_noise_decay": ("linear", "there was no gain from its square"),
+    },
+    PERCEPTRONS,
+)
+CONVOLUTIONS_LABELS = Recipe(
+    "convolutions with labels",
+    {**CONVOLUTIONS.when, "labels": ("some", "all")},
+    {
+        "reconstruction_rate": (4e-4, "codes keep to their label's piece"),
+        "generator_rate": (1e-3, "codes keep to their label's piece"),
+        "discriminator_steps": (2, "the discriminator has several pieces to learn"),
+        "classifier_weight": (1.0, "codes find the piece of their label"),
+        "code_noise": (0.2, "as the perceptrons"),
+    },
+    CONVOLUTIONS,
+)
+CLASSIFICATION = Recipe(
+    "classification",
+    {"mode": ("classification",), "recipe": ("default",)},
+    {
+        "epochs": (20, "as the others"),
+        "batch_size": (200, "with labelled_share, 100 images without and 100 with a label"),
+        "labelled_share": (0.5, "few labels, seen often"),
+        "reconstruction_rate": (1e-3, "Adam's usual"),
+        "decoder_rate": (1e-3, "Adam's usual"),
+        "discriminator_rate": (1e-3, "Adam's usual"),
+        "generator_rate": (1e-3, "Adam's usual"),
+        "classification_rate": (1e-3, "Adam's usual"),
+        "decay": ("linear", "the end of a training is for the fine match"),
+        "beta1": (0.5, "an Adam that follows the games"),
+        "image_warp": (0.15, "labels are not learnt by heart"),
+        "hidden_noise": (0.5, "labels are not learnt by heart"),
+        "code_noise": (0.3, "the discriminators cannot run ahead"),
+        "code_noise_decay": ("linear", "as with labels"),
+        "pseudo_label_weight": (1.0, "where the encoder is sure, its answer is a label"),
+        "input_noise": (0.0, "images are warped instead"),
+        "reduction": ("sum", "the paper's scale"),
+        "hidden": ((1000, 1000), "the paper's"),
+        "init_std": (None, "He et al."),
+        "optimizer": ("adam", "fewer epochs than SGD"),
+    },
+)
+CLASSIFICATION_ALL = Recipe(
+    "classification, every label",
+    {**CLASSIFICATION.when, "labels": ("all",)},
+    {
+        "batch_size": (100, "every image has a label"),
+        "pseudo_label_weight": (0.0, "no image is without a label"),
+    },
+    CLASSIFICATION,
+)
+CLASSIFICATION_CONV = Recipe(
+    "classification, convolutions",
+    {**CLASSIFICATION.when, "arch": ("conv",)},
+    {
+        "batch_size": (64, "as without labels"),
+        "reduction": ("mean", "as without labels"),
+        "generator_rate": (2e-4, "Radford et al."),
+        "init_std": (0.01, "as without labels"),
+    },
+    CLASSIFICATION,
+)
+CLASSIFICATION_CONV_ALL = Recipe(
+    "classification, convolutions, every label",
+    {**CLASSIFICATION_CONV.when, "labels": ("all",)},
+    {"pseudo_label_weight": (0.0, "no image is without a label")},
+    CLASSIFICATION_CONV,
+)
+PAPER_CLASSIFICATION = Recipe(
+    "classification, the paper's",
+    {"mode": ("classification",), "recipe": ("paper",)},
+    {
+        "epochs": (50, "the first of its marks: 50, 500 and 5,000"),
+        "optimizer": ("sgd", "section 5: plain SGD with momentum for every cost"),
+        "momentum": (0.9, "of reconstruction and classification"),
+        "adversarial_momentum": (0.1, "of generators and discriminators"),
+        "reconstruction_rate": (0.01, "a tenth from epoch 50, a hundredth from 1,000"),
+        "decoder_rate": (0.01, "as the encoder's"),
+        "discriminator_rate": (0.1, "a tenth from epoch 50, a hundredth from 1,000"),
+        "generator_rate": (0.1, "as the discriminators'"),
+        "classification_rate": (0.1, "a tenth from epoch 50, a hundredth from 1,000"),
+        "decay": ("steps", "the paper's schedule"),
+        "image_warp": (0.0, "none in the paper"),
+        "hidden_noise": (0.0, "none in the paper"),
+        "code_noise": (0.0, "none in the paper"),
+        "pseudo_label_weight": (0.0, "none in the paper"),
+        "input_noise": (0.3, "Gaussian, on the encoder's input; the clean image is rebuilt"),
+        "init_std": (0.01, "the paper's"),
+    },
+    CLASSIFICATION,
+)
+TABLE = [
+    *(ORIGINAL, ORIGINAL_LABELS, PERCEPTRONS, PERCEPTRONS_LABELS, ROLL),
+    *(CONVOLUTIONS, CONVOLUTIONS_LABELS),
+    *(CLASSIFICATION, CLASSIFICATION_ALL, CLASSIFICATION_CONV, CLASSIFICATION_CONV_ALL),
+    PAPER_CLASSIFICATION,
+]
+
+
+def markdown(recipes):
+    """A table of recipes side by side, a row for each setting that any of them names."""
+    from aae_mx.settings import text
+
+    names = list(dict.fromkeys(name for recipe in recipes for name in recipe.all_options()))
+    rows = [["setting", *(recipe.title for recipe in recipes)], ["---"] * (len(recipes) + 1)]
+    for name in names:
+        cells = [recipe.all_options().get(name, ("", "")) for recipe in recipes]
+        if len({value for value, _ in cells}) == 1:
+            cells = [cells[0], *[("=", "")] * (len(cells) - 1)]
+        shown = [
+            f"{text(value)} ({reason})" if reason else text(value) for value, reason in cells
+        ]
+        rows.append([f"`--{name.replace('_', '-')}`", *shown])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"

@@ -1,0 +1,261 @@
+"""The directory of a run: made, locked, described and read."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shlex
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from aae_mx import __version__
+from aae_mx.errors import InputError
+from aae_mx.files import (
+    LOCK,
+    check_directory,
+    free_bytes,
+    inside,
+    lock,
+    megabytes,
+    read_text,
+    write_aside,
+)
+from aae_mx.runs import checkpoint
+from aae_mx.runs.checkpoint import CHECKPOINTS
+from aae_mx.runs.history import HISTORY, cell, read_rows
+from aae_mx.runs.snapshots import SNAPSHOTS, snapshots
+
+# Of config.json and the checkpoints; a new one when those of before would mean something else now.
+# Every later version reads the formats since 6.
+FORMAT, READABLE = 7, (6, 7)
+CONFIG = "config.json"
+# More than this project ever writes.
+MAX_CONFIG_BYTES = 10**6
+
+
+class Run:
+    """A run's directory while it is being written. It is locked until the ``with`` ends.
+
+    ``keep``: how many of the last checkpoints stay.
+    """
+
+    def __init__(self, path, keep):
+        self.path, self.keep = Path(path), keep
+        self.rows = []
+        self._lock = lock(self.path)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._lock.close()
+
+    @classmethod
+    def create(cls, name, description, out=None, keep=2, snapshots=False):
+        """A new run in the directory ``out``, or in one called ``name`` under runs/.
+
+        ``description``: see ``describe``. ``snapshots``: whether it keeps them. Raises InputError
+        if ``out`` exists and is not empty, or cannot be written.
+        """
+        check_new(out)
+        try:
+            path, new = _make_new(name, out)
+            run = cls(path, keep)
+        except OSError as error:
+            where = out or default_path(name)
+            raise InputError(f"{where}: cannot be made a run's directory ({error})") from error
+        # Again, now that no other process can write there.
+        if set(os.listdir(path)) - {LOCK}:
+            run._lock.close()
+            raise _taken(path)
+        try:
+            (path / CHECKPOINTS).mkdir()
+            if snapshots:
+                (path / SNAPSHOTS).mkdir()
+            run.describe(description)
+        except BaseException as error:
+            run._undo(new)
+            if not isinstance(error, OSError):
+                raise
+            raise InputError(f"{path}: cannot be made a run's directory ({error})") from error
+        return run
+
+    def _undo(self, new):
+        """Remove what ``create`` made, or the next call would take it for somebody's files."""
+        with suppress(OSError):
+            for name in (CHECKPOINTS, SNAPSHOTS):
+                if (self.path / name).exists():
+                    (self.path / name).rmdir()
+            if new:
+                (self.path / LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
+        self._lock.close()
+
+    @classmethod
+    def reopen(cls, path, keep=2):
+        """The run in the directory ``path``, locked, to go on with it.
+
+        Raises InputError if another process is training there, or if it cannot be written.
+        """
+        try:
+            run = cls(path, keep)
+            (run.path / CHECKPOINTS).mkdir(exist_ok=True)
+        except InputError:
+            raise
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error})") from error
+        return run
+
+    def go_on(self, description, epoch):
+        """Drop history and snapshots after ``epoch``; the description may have changed."""
+        rows = read_rows(self.path) if epoch else []
+        self.rows = [row for row in rows if float(row["epoch"]) <= epoch]
+        for number, file in snapshots(self.path).items():
+            if number > epoch:
+                try:
+                    file.unlink(missing_ok=True)
+                except OSError as error:
+                    raise InputError(f"{file}: cannot be removed ({error})") from error
+        self.describe(description)
+
+    def describe(self, description):
+        """Write config.json: ``config``, ``given``, ``image_shape``, ``classes`` and ``data``."""
+        description = {"format": FORMAT, "version": __version__, **description}
+        text = json.dumps(description, indent=2) + "\n"
+        write_aside(self.path / CONFIG, lambda file: file.write(text.encode()))
+
+    def add(self, row):
+        """Add the row of an epoch to the history."""
+        self.rows.append({name: cell(value) for name, value in row.items()})
+        lines = [",".join(row), *(",".join(cells.values()) for cells in self.rows)]
+        write_aside(
+            self.path / HISTORY, lambda file: file.write(("\n".join(lines) + "\n").encode())
+        )
+
+    @property
+    def keeps_snapshots(self):
+        return (self.path / SNAPSHOTS).exists()
+
+    def add_snapshot(self, epoch, codes):
+        """Keep the codes of the held-out images after ``epoch``."""
+        name = f"epoch-{epoch:05}.npy"
+        directory = inside(self.path, self.path / SNAPSHOTS)
+        write_aside(directory / name, lambda file: np.save(file, codes))
+
+    def save(self, position, arrays):
+        """Write a checkpoint of {name: array} at ``position``; the last ones stay."""
+        checkpoint.write(self.path, position, arrays, self.keep)
+
+
+def go_on_with(path, *options):
+    """The command that goes on with the run in the directory ``path``."""
+    return " ".join(["python -m aae_mx.train --resume", shlex.quote(str(path)), *options])
+
+
+def read_description(path):
+    """What config.json says, a dictionary: ``format``, ``version``, ``config`` and ``given``, the
+    settings and the names of those that were given; ``image_shape``, ``classes`` and ``data``, the
+    fingerprint of the data.
+
+    Raises InputError, naming the file, if there is none, and for anything that is not so.
+    """
+    file = Path(path) / CONFIG
+    try:
+        text = read_text(Path(path), CONFIG, MAX_CONFIG_BYTES)
+        description = json.loads(text)
+        if description["format"] not in READABLE:
+            raise InputError(
+                f"{file}: format {description['format']} of aae_mx {description['version']}; this "
+                f"is aae_mx {__version__}, which reads the formats {READABLE[0]} to {FORMAT}; "
+                "train the run again"
+            )
+        shape, classes = description["image_shape"], description["classes"]
+        settings, given = description["config"], description.setdefault("given", [])
+        if not (
+            len(shape) in (2, 3)
+            and all(isinstance(size, int) and 0 < size < 2**16 for size in shape)
+            and shape[2:] in ([], [3])
+            and isinstance(classes, list)
+            and all(isinstance(name, str) for name in classes)
+            and isinstance(description["data"], str)
+        ):
+            raise InputError(f"{file}: its image_shape, classes or data are not what a run has")
+        if not isinstance(settings, dict) or not isinstance(given, list):
+            raise InputError(f"{file}: its settings are not what a run has")
+        return description
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no run here ({CONFIG} is missing)") from error
+    except InputError:
+        raise
+    except KeyError as error:
+        raise InputError(f"{file}: {error.args[0]!r} is missing") from error
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+def check_new(out=None):
+    """Raise InputError unless ``Run.create`` can make a run in ``out``; nothing is made here.
+
+    Data may take minutes to load, so this is for before.
+    """
+    path = default_path("run").parent if out is None else Path(out)
+    check_directory(path)
+    if out is None or not path.exists():
+        return
+    try:
+        there = set(os.listdir(path))
+        if there - {LOCK}:
+            if LOCK in there:
+                # A process that is training there is named before what lies there is.
+                lock(path).close()
+            raise _taken(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made a run's directory ({error})") from error
+
+
+def check_room(path, sizes):
+    """Raise InputError unless ``path`` has room for checkpoints.
+
+    ``sizes``: for each training, the bytes of a checkpoint and how many stay; one more is being
+    written.
+    """
+    needed = sum(n * size for size, n in sizes) + max((size for size, _ in sizes), default=0)
+    free = free_bytes(path)
+    if free is not None and free < needed:
+        raise InputError(
+            f"{path}: the checkpoints need about {megabytes(needed)}, but only {megabytes(free)} "
+            "are free; make room or choose another --out"
+        )
+
+
+def default_path(name):
+    """The directory of a run for which none was given."""
+    return Path("runs") / name
+
+
+def _taken(path):
+    return InputError(f"{path}: it is not empty and is not overwritten; choose another --out")
+
+
+def _make_new(name, out):
+    """The directory ``out``, made if need be, and whether it is new.
+
+    Without ``out``, the first of runs/NAME, runs/NAME-2, ... that can be made: two processes
+    that start at once get one each.
+    """
+    if out is not None:
+        path = Path(out)
+        new = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        return path, new
+    path = default_path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(2):
+        try:
+            path.mkdir()
+            return path, True
+        except FileExistsError:
+            path = path.with_name(f"{name}-{number}")

@@ -1,0 +1,106 @@
+"""What a setting is: its name, kind, limits, default and description, in one place.
+
+Settings are read by Config, the command line and the tables of the documentation. They are
+declared where they belong: the common ones in config.py, those of a mode in the mode's file,
+those of a prior as the fields of its dataclass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any, Optional
+
+from aae_mx.errors import ConfigError
+
+# The headings of --help, in order.
+GROUPS = ("mode", "data", "prior", "networks", "training", "rates", "noise", "run")
+
+# The default of a setting that the recipe decides, see recipes.py.
+FROM_RECIPE = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One setting of a run.
+
+    ``kind``: bool, int, float, str, ``"numbers"`` (whole numbers, at least one, as a tuple) or
+    ``"labels"`` (``none``, ``all`` or a number). ``optional``: None is a value of it, and not
+    "not given". ``also``: {another spelling: choice}; one with hyphens always is. ``only``: what
+    another setting has to be, as {"arch": "mlp"}, or it has no effect and is refused.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    group: str = "training"
+    optional: bool = False
+    choices: tuple = ()
+    also: dict = dataclasses.field(default_factory=dict)
+    at_least: Optional[float] = None
+    above: Optional[float] = None
+    below: Optional[float] = None
+    only: dict = dataclasses.field(default_factory=dict)
+    metavar: Optional[str] = None
+
+    def check(self, value):
+        """``value`` as it is kept: numbers of NumPy and lists of JSON become Python's own.
+
+        Raises ConfigError for another type, or what lies outside of the limits.
+        """
+        if isinstance(value, str):
+            spellings = {text.replace("_", "-"): text for text in map(str, self.choices)}
+            value = {**spellings, **self.also}.get(value, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        elif hasattr(value, "item"):
+            value = value.item()
+        if isinstance(value, int) and not isinstance(value, bool) and self.kind is float:
+            value = float(value) if abs(value) < 2**1000 else math.inf
+        if value is None and self.optional:
+            return None
+        if self.kind == "labels":
+            if value not in ("none", "all") and not (_is(int, value) and value >= 1):
+                self.refuse(value, "expected 'all', 'none' or a number of images, at least 1")
+            return value
+        several = self.kind == "numbers"
+        if several and not (isinstance(value, tuple) and value):
+            self.refuse(value, "expected numbers with commas between, as 1000,1000")
+        for item in value if several else (value,):
+            self._check_one(value, item)
+        if self.name == "ctx" and not re.fullmatch(r"cpu|gpu(\(\d{1,3}\))?", value):
+            self.refuse(value, "expected cpu, gpu or gpu(N)")
+        return value
+
+    def _check_one(self, value, item):
+        kind = int if self.kind == "numbers" else self.kind
+        if not _is(kind, item):
+            self.refuse(value, f"expected {KINDS[kind]}")
+        if self.choices and item not in self.choices:
+            self.refuse(value, f"expected one of {', '.join(map(str, self.choices))}")
+        if self.at_least is not None and item < self.at_least:
+            self.refuse(value, f"expected at least {self.at_least}")
+        if self.above is not None and item <= self.above:
+            self.refuse(value, f"expected more than {self.above}")
+        if self.below is not None and item >= self.below:
+            self.refuse(value, f"expected less than {self.below}")
+
+    def refuse(self, value, message):
+        raise ConfigError(self.name, value, message)
+
+
+# What a value can be, and what it is called.
+KINDS = {bool: "True or False", float: "a finite number", int: "a whole number", str: "a text"}
+
+
+def _is(kind, value):
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
+        return False
+    return kind is not float or math.isfinite(value)
+
+
+def text(value):
+    """A value as it is written on the command line: (1000, 1000) is 1000,1000."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)

@@ -1,0 +1,123 @@
+"""What the steps of an epoch work on: images in a new order, and what the mode draws for them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aae_mx.backend import mx, settle_threads
+from aae_mx.data import labelled_subset, release_pages, to_unit
+from aae_mx.errors import ConfigError
+
+nd = mx.nd
+
+# Random streams of a run, each seeded by (seed, stream, ...); 0 draws the weights.
+SUBSET_STREAM, EPOCH_STREAM = 1, 2
+
+
+class Batch(dict):
+    """What a step works on, by name: NDArrays of N rows; None for what there is not.
+
+    ``images`` (N, pixels) in 0–1, ``left``, 1 at the first step and towards 0, and what the mode
+    draws.
+    """
+
+    __getattr__ = dict.get
+
+
+def n_training(config, dataset):
+    """How many of the training images a training sees: all but the last ``validation``.
+
+    Raises ConfigError if none are left.
+    """
+    n = len(dataset.train_labels) - config.validation
+    if n < 1:
+        raise ConfigError(
+            "validation",
+            config.validation,
+            f"expected less than the {len(dataset.train_labels):,} training images",
+        )
+    return n
+
+
+def training_labels(config, dataset):
+    """The labels that training may see, int64 of shape (N,): n_labels stands for "unknown".
+
+    None without labels. Raises ConfigError if the images have none, or too few.
+    """
+    kind, n = config.labels_kind, n_training(config, dataset)
+    if kind == "none":
+        return None
+    labels, n_labels = dataset.train_labels[:n], len(dataset.classes)
+    if not n_labels:
+        raise ConfigError(
+            "labels",
+            config.labels,
+            f"the images of {config.images} have none; put them into one sub-folder per class",
+        )
+    if kind == "all":
+        return labels
+    rng = np.random.default_rng([config.seed, SUBSET_STREAM])
+    return np.where(labelled_subset(labels, config.labels, dataset.classes, rng), labels, n_labels)
+
+
+def epoch_batches(mode, images, labels, epoch):
+    """The batches of one pass over ``images``, in a new order.
+
+    ``images``: an NDArray (N, pixels) in 0–1; or a NumPy array of uint8, (N, height, width) or
+    (N, height, width, 3), which may be larger than memory, and of which each batch is made.
+
+    ``labels`` as from ``training_labels``; if the mode wants some, every batch ends with images
+    drawn from the labelled ones. Order and all that the mode draws come from the seed and the
+    number of the epoch alone, before the first step, so that no step waits for them, and a run that
+    goes on draws the same.
+    """
+    config, ctx, n = mode.config, mode.ctx, len(images)
+    rng = np.random.default_rng([config.seed, EPOCH_STREAM, epoch])
+    order = rng.permutation(n)
+    if mode.labelled_per_batch:
+        known = np.flatnonzero(labels < len(mode.classes))
+        order = with_labelled(order, known, config.batch_size, mode.labelled_per_batch, rng)
+        n = len(order)
+    left = 1 - (epoch - 1 + np.arange(n) / n) / config.epochs
+    drawn = mode.draw(rng, None if labels is None else labels[order], left)
+    drawn = {
+        name: nd.array(values, ctx=ctx) if isinstance(values, np.ndarray) else values
+        for name, values in drawn.items()
+    }
+    in_memory = isinstance(images, nd.NDArray)
+    if in_memory:
+        order = nd.array(order, ctx=ctx, dtype=np.int32)
+    settle_threads(at_once=True)
+    for start in range(0, n, config.batch_size):
+        settle_threads()
+        rows = slice(start, min(start + config.batch_size, n))
+        if in_memory:
+            batch = nd.take(images, order[rows])
+        else:
+            batch = nd.array(to_unit(images[order[rows]]), ctx=ctx)
+            release_pages(images)
+        cut = {name: values[rows] for name, values in drawn.items()}
+        yield Batch(images=batch, left=left[start], **cut)
+
+
+def with_labelled(order, known, batch_size, drawn, rng):
+    """Add ``drawn`` images, at random from ``known``, to the end of every batch of ``order``.
+
+    Few labels would be lost among the many images without one: of 1,000 in 60,000, a batch
+    of 200 would hold three. ``order`` itself still comes whole, so an epoch has more batches.
+    """
+    own = batch_size - drawn
+    parts = []
+    for start in range(0, len(order), own):
+        parts += [order[start : start + own], rng.choice(known, drawn)]
+    return np.concatenate(parts)
+
+
+def images_per_epoch(mode, n):
+    """The number of images in the batches of an epoch of n: more than n if some come again."""
+    return n + steps_per_epoch(mode, n) * mode.labelled_per_batch
+
+
+def steps_per_epoch(mode, n):
+    """The number of batches that an epoch of n images has."""
+    return -(-n // (mode.config.batch_size - mode.labelled_per_batch))

@@ -1,0 +1,296 @@
+"""The training loop, written by hand with autograd. It knows no mode.
+
+A mode records, goes back and steps its optimizers in ``step`` (modes/mode.py), and returns what it
+measured as NDArrays that may not be computed yet: the host waits for the device at log intervals
+only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+
+from aae_mx.backend import mx
+from aae_mx.data import load_dataset, to_unit
+from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
+from aae_mx.model import AAE, check_room, describe, load_data, read_run
+from aae_mx.runs.checkpoint import Position
+from aae_mx.runs.directory import Run, check_new, go_on_with
+from aae_mx.training.batches import (
+    epoch_batches,
+    images_per_epoch,
+    n_training,
+    steps_per_epoch,
+    training_labels,
+)
+from aae_mx.training.optimizers import Learner
+from aae_mx.training.progress import Progress
+from aae_mx.training.stop import stop_signals
+
+nd = mx.nd
+
+# Steps between two looks at the losses.
+LOG_EVERY = 50
+# Beyond these a training has diverged. Cross-entropies, in nats, are as large as the logits that
+# are wrong: the largest of a healthy training was 20 (batches of one image), that of one which
+# starts from ten times the usual weights 1,300, and of a pixel 1. Arrays of weights have a root
+# mean square that was at most 1, as Adam moves a weight by little more than its rate. Codes are in
+# units of the prior's largest, or of 1 where that is smaller, as an encoder starts there whatever
+# the prior is: the largest were 200, in the first steps.
+MAX_ENTROPY, MAX_WEIGHT, MAX_CODE = 10_000, 1000, 10_000
+
+
+def train_epoch(mode, learn, images, labels, epoch, watch, at=None, stop=()):
+    """Train on the batches of one epoch, see ``epoch_batches``.
+
+    ``learn``: a Learner. ``at``: the Position from which to go on within it. ``stop``: a list; once
+    something is in it, the current batch is the last. ``watch(step, means)`` is called at log
+    intervals with the metrics' means so far. Returns the number of batches done, and the metrics'
+    sums over their images, {metric: float}. Raises AAEError when the training diverges, see
+    ``check_divergence``.
+    """
+    # Inference may still be laying out weights to its liking, which adam.c must not meet.
+    nd.waitall()
+    at, names = at or Position(), mode.metrics
+    totals = np.array([at.sums.get(name, 0.0) for name in names])
+    sums = nd.array(totals, ctx=mode.ctx)
+    steps = steps_per_epoch(mode, len(images))
+    # Only the last batch of an epoch is smaller.
+    counted = seen = at.step * mode.config.batch_size
+    batches = epoch_batches(mode, images, labels, epoch)
+    for step, batch in enumerate(itertools.islice(batches, at.step, None), start=at.step + 1):
+        learn.at(epoch, batch.left)
+        measured = mode.step(batch, learn)
+        sums += len(batch.images) * nd.concat(*(measured[name] for name in names), dim=0)
+        seen += len(batch.images)
+        if step % LOG_EVERY == 0 or step == steps or stop:
+            # The only place in an epoch where the host waits for the device.
+            before, totals = totals, sums.asnumpy()
+            lately = dict(zip(names, ((totals - before) / (seen - counted)).tolist()))
+            check_divergence(mode, lately, f"epoch {epoch}, step {step}")
+            counted = seen
+            watch(step, dict(zip(names, (totals / seen).tolist())))
+        if stop:
+            break
+    return step, dict(zip(names, sums.asnumpy().tolist()))
+
+
+def check_divergence(mode, means, when):
+    """Raise AAEError if a metric, a weight or a code is not finite or beyond reason, naming it.
+
+    ``means``: of the metrics lately. They alone do not always tell: ReLU makes a NaN inside of a
+    network 0, and a squared error has a largest value.
+    """
+    parameters = mode.parameters()
+    weights = [parameter.data().reshape(-1) for parameter in parameters.values()]
+    # Squared norms, as they are fast, and not finite if an entry is not.
+    norms = nd.concat(*(nd.dot(weight, weight) for weight in weights), dim=0).asnumpy()
+    means_of_squares = norms / [weight.size for weight in weights]
+    prior, _ = mode.sample_prior(1000, np.random.default_rng(0))
+    largest = max(1, np.abs(prior).max())
+    pixels = mode.n_pixels if mode.config.reduction == "sum" else 1
+    limits = [
+        *(("the " + name, value, np.inf) for name, value in means.items()),
+        *(
+            # The running variances of batch normalisation are no weights.
+            (
+                "the " + name.replace("/", "'s "),
+                value,
+                np.inf if p.grad_req == "null" else MAX_WEIGHT,
+            )
+            for (name, p), value in zip(parameters.items(), np.sqrt(means_of_squares))
+        ),
+        ("the reconstruction_loss per pixel", means["reconstruction_loss"] / pixels, MAX_ENTROPY),
+        *(("the " + n, value, MAX_ENTROPY) for n, value in means.items() if n.endswith("_entropy")),
+        ("the largest code", np.abs(mode.codes.asnumpy()).max(), MAX_CODE * largest),
+    ]
+    for name, value, limit in limits:
+        if not (np.isfinite(value) and value <= limit):
+            what = f"is {value:.1e}, beyond reason" if np.isfinite(value) else "is no longer finite"
+            raise AAEError(
+                f"{when}: {name} {what}; the training has diverged. The last "
+                "checkpoint is kept. Try a smaller --generator-rate, --discriminator-rate, "
+                "--reconstruction-rate, --decoder-rate or --clip"
+            )
+
+
+def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=False):
+    """Train the model of a Config and leave it, with its history, in the directory ``out``.
+
+    By default the directory is named after the run, under ``runs/``. A checkpoint is written
+    every ``checkpoint_every`` epochs, at the end and on Ctrl-C or SIGTERM; the last ``keep``
+    stay. ``snapshots``: keep the held-out codes before the first and after each epoch. Returns
+    the trained ``aae_mx.model.AAE``; its ``run`` names the directory. Raises ConfigError and
+    InputError for settings and data that cannot be used, before anything is written, AAEError
+    if the training diverges, and Interrupted, once the state is saved.
+    """
+    check_new(out)
+    dataset = load_dataset(config, quiet)
+    # Refuses a number of labels that the data do not have, before anything is written.
+    training_labels(config, dataset)
+    model = AAE(config, dataset.image_shape, dataset.classes)
+    check_room(out, [(model.mode, keep)])
+    description = describe(model, dataset.fingerprint())
+    with Run.create(config.name, description, out, keep, snapshots) as run:
+        model.run = run.path
+        _train(run, model, Learner(model.mode), dataset, Position(), quiet, checkpoint_every)
+    return model
+
+
+def resume(path, quiet=False, checkpoint_every=1, keep=2, skip_damaged=False, **changes):
+    """Go on with the run in the directory ``path`` where its last checkpoint is.
+
+    The result is what the run would have become without the stop, bit for bit, on the same
+    machine with as many threads. ``changes``: ``epochs``, to extend it, and ``ctx``; a linear
+    decay then goes on along the line of the new length. ``images`` or ``data_dir``: where the data
+    are now, if they have been moved. ``skip_damaged``: where the last checkpoint is damaged, go on
+    from the one before it. The rest as ``fit``. Raises ConfigError if all epochs are done,
+    InputError if the data are not those of the run, a file is damaged or the run was made slim.
+    """
+    changes = {name: value for name, value in changes.items() if value is not None}
+    # Before a lock is left in a directory that is no run's.
+    fingerprint = read_run(path, changes, only_described=True).fingerprint
+    with Run.reopen(path, keep) as run:
+        model, learn, position = load_state(path, changes, skip_damaged)
+        epochs = model.config.epochs
+        if position.epoch >= epochs:
+            raise ConfigError(
+                "epochs", epochs, f"{path} has finished {position.epoch}; give more to extend it"
+            )
+        dataset = load_data(model, quiet=quiet)
+        steps = steps_per_epoch(model.mode, n_training(model.config, dataset))
+        if position.step >= steps:
+            raise InputError(
+                f"{path}: its last checkpoint is at step {position.step} of epochs of {steps} steps"
+            )
+        run.go_on(describe(model, fingerprint), position.epoch)
+        _train(run, model, learn, dataset, position, quiet, checkpoint_every)
+    return model
+
+
+def load_state(path, changes, skip_damaged=False):
+    """The model of a run, its Learner and the Position of its last checkpoint, to go on.
+
+    ``changes`` are settings to change in its Config. Without a checkpoint yet, all are as at
+    the start. Raises as ``load`` does, and InputError for a run that was made slim.
+    """
+    found = read_run(path, changes, skip_damaged)
+    learn = Learner(found.model.mode)
+    if found.position is None:
+        return found.model, learn, Position()
+    if found.slim:
+        raise InputError(
+            f"{path}: its optimizer states were removed by aae_mx.slim, so it cannot go on; it can "
+            "only be used, or trained anew"
+        )
+    learn.set_state(found.arrays)
+    return found.model, learn, found.position
+
+
+def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
+    """The epochs of a run that are still to do, from ``position`` on."""
+    config, mode = model.config, model.mode
+    labels = training_labels(config, dataset)
+    images = training_images(mode, dataset)
+    steps = steps_per_epoch(mode, len(images))
+    progress = Progress(mode, steps, position.epoch, quiet, run.path / "train.log")
+
+    def save():
+        run.save(position, {**model.weights(), **learn.state()})
+
+    def snapshot(epoch):
+        if run.keeps_snapshots:
+            run.add_snapshot(epoch, model.encode(dataset.test_images))
+
+    with progress, stop_signals() as stop:
+        progress.line(
+            f"{run.path}: {model.title}, {len(images):,} training images, {config.epochs} epochs "
+            f"of {steps} steps"
+            + (f", from epoch {position.epoch}, step {position.step} on" * (position != Position()))
+        )
+        progress.line(f"recipe: {config.recipe_entry.title}")
+        if (position.epoch, position.step) == (0, 0):
+            snapshot(0)
+        for epoch in range(position.epoch + 1, config.epochs + 1):
+            start = time.monotonic() - position.seconds
+            step, sums = train_epoch(
+                mode,
+                learn,
+                images,
+                labels,
+                epoch,
+                lambda step, means, epoch=epoch: progress.step(epoch, step, means),
+                position,
+                stop,
+            )
+            if step < steps:
+                position = Position(epoch - 1, step, sums, time.monotonic() - start)
+                save()
+            else:
+                seen = images_per_epoch(mode, len(images))
+                row = {
+                    "epoch": epoch,
+                    **{name: total / seen for name, total in sums.items()},
+                    "held_out_l2": float(model.error_norms(dataset.test_images).mean()),
+                    **_validated(model, dataset),
+                    "seconds": time.monotonic() - start,
+                }
+                position = Position(epoch)
+                model.epoch = epoch
+                # These first: if this ends in between, they are dropped and made again.
+                run.add(row)
+                snapshot(epoch)
+                if epoch % checkpoint_every == 0 or epoch == config.epochs or stop:
+                    save()
+                progress.epoch(row)
+            if stop:
+                raise Interrupted(
+                    stop[0],
+                    f"stopped after epoch {position.epoch}, step {position.step}, and saved; "
+                    + (
+                        f"go on with: {go_on_with(run.path)}"
+                        if position.epoch < config.epochs
+                        else "it was the last"
+                    ),
+                )
+
+
+def _validated(model, dataset):
+    """What the history has of the training images that were kept out of the training."""
+    n = model.config.validation
+    if not n:
+        return {}
+    images, labels = dataset.train_images[-n:], dataset.train_labels[-n:]
+    row = {"validation_l2": float(model.error_norms(images).mean())}
+    if model.mode.classifies:
+        row["validation_error"] = float((model.classify(images).argmax(axis=1) != labels).mean())
+    return row
+
+
+def training_images(mode, dataset):
+    """The images that ``epoch_batches`` takes: on the device, or those of a folder as they are."""
+    images = dataset.train_images[: n_training(mode.config, dataset)]
+    return images if mode.config.images is not None else nd.array(to_unit(images), ctx=mode.ctx)
+
+
+def seconds_per_image(config, dataset):
+    """Seconds that a training takes per image of its batches, by a few steps of another model."""
+    mode = AAE(config, dataset.image_shape, dataset.classes).mode
+    learn = Learner(mode)
+    batches = epoch_batches(
+        mode, training_images(mode, dataset), training_labels(config, dataset), 1
+    )
+    # The first steps include setting up, which a training does once.
+    for _ in range(2):
+        start, seen = time.monotonic(), 0
+        for batch in itertools.islice(batches, 15):
+            mode.step(batch, learn)
+            nd.waitall()
+            seen += len(batch.images)
+        if not seen:
+            # Fewer images than steps: the first ones have to do.
+            break
+        per_image = (time.monotonic() - start) / seen
+    return per_image

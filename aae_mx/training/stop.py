@@ -1,0 +1,31 @@
+"""Signals that stop a training, once the batch is done."""
+
+import signal
+import threading
+from contextlib import contextmanager
+
+
+@contextmanager
+def stop_signals():
+    """A list that gets the number of the first SIGINT or SIGTERM; a second one acts as usual."""
+    caught = []
+    if threading.current_thread() is not threading.main_thread():
+        # Signals reach the main thread only.
+        yield caught
+        return
+    before = {}
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number, frame):
+        caught.append(number)
+        restore()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        restore()
