@@ -9,7 +9,7 @@ Four names do most of the work::
     codes = model.encode(images)
 
 They and the modules are imported on first use, so that ``aae_mx.priors`` and
-``aae_mx.plotting`` can be used without loading MXNet.
+``aae_mx.report.plotting`` can be used without loading MXNet.
 """
 
 import os

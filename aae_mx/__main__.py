@@ -1,20 +1,15 @@
 """``aae-mx``, or ``python -m aae_mx``: every command under one name."""
 
+from importlib import import_module
+
 import click
 
-from aae_mx import (
-    __version__,
-    encode,
-    evaluate,
-    explore,
-    export,
-    figures,
-    plot,
-    sample,
-    slim,
-    train,
+from aae_mx import __version__
+from aae_mx.commands.options import Group
+
+COMMANDS = (
+    *("train", "evaluate", "figures", "encode", "sample", "plot", "explore", "export", "slim"),
 )
-from aae_mx.cli import Group
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,8 +18,8 @@ def main():
     """Adversarial Autoencoders in MXNet Gluon."""
 
 
-for _module in (train, evaluate, figures, encode, sample, plot, explore, export, slim):
-    main.add_command(_module.main)
+for _name in COMMANDS:
+    main.add_command(import_module(f"aae_mx.commands.{_name}").main)
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from aae_mx import data, metrics, modes
+from aae_mx import data, modes
 from aae_mx.backend import context, mx
 from aae_mx.config import Config
 from aae_mx.data import load_dataset
@@ -215,8 +215,8 @@ class AAE:
         images = self._checked(images)
         norms = []
         for part in data.parts(images, self._batch_size):
-            reconstructed = self.reconstruct(part).reshape(len(part), -1)
-            norms.append(metrics.error_norms(_pixels(part), reconstructed))
+            errors = self.reconstruct(part).reshape(len(part), -1) - _pixels(part)
+            norms.append(np.linalg.norm(errors, axis=1))
             data.release_pages(images)
         return np.concatenate(norms)
 

@@ -1,63 +1,6 @@
-"""``python -m aae_mx.sample``: new images from prior samples."""
+"""``python -m aae_mx.sample``: see ``aae_mx.commands.sample``."""
 
-import click
-import numpy as np
-
-from aae_mx.cli import command, option_overwrite, option_run, option_seed, writable_file
-from aae_mx.errors import ConfigError
-from aae_mx.text import say
-
-
-@command(
-    name="sample",
-    epilog="Example: python -m aae_mx.sample runs/swiss_roll_supervised -n 64 --label 3",
-)
-@option_run()
-@click.option(
-    "-n",
-    "number",
-    type=click.IntRange(1, 1_000_000),
-    default=64,
-    show_default=True,
-    help="Number of images.",
-)
-@click.option(
-    "--out",
-    default="samples.png",
-    show_default=True,
-    metavar="FILE",
-    help="A sheet of images (.png), or arrays z, images in 0-1 and labels (.npz).",
-)
-@click.option("--label", metavar="CLASS", help="Only of this class; for runs with labels.")
-@option_seed("Decides the prior samples.")
-@option_overwrite()
-def main(run, number, out, label, seed, overwrite):
-    """Draw codes from the prior and decode them to new images."""
-    out = writable_file(out, [".png", ".npz"], overwrite)
-    if out.suffix == ".png" and number > 10_000:
-        raise ConfigError("out", out, f"{number} images do not fit on a sheet; write an .npz file")
-
-    from aae_mx import plotting
-    from aae_mx.files import write_aside
-    from aae_mx.plot import saved
-    from aae_mx.run import load
-
-    model = load(run)
-    if label is not None and label not in model.classes:
-        raise ConfigError("label", label, f"expected one of {', '.join(model.classes)}")
-    labels = None if label is None else model.classes.index(label)
-    codes, pieces = model.sample_prior(number, labels, seed)
-    images = model.decode(codes)
-    if out.suffix == ".png":
-        with saved(out, height=plotting.sheet_height(number)) as axes:
-            plotting.show_images(images, ax=axes)
-    else:
-        arrays = {"z": codes, "images": images}
-        if pieces is not None:
-            arrays["labels"] = pieces
-        write_aside(out, lambda file: np.savez_compressed(file, **arrays))
-    say(f"{out}: {number:,} samples of {model.config.prior}")
-
+from aae_mx.commands.sample import main
 
 if __name__ == "__main__":
     main()

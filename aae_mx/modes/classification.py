@@ -238,6 +238,24 @@ class Classification(Mode):
         codes, _ = self.prior.sample(n, rng, self.code_dim, self.n_pieces)
         return codes, labels if labels is not None else rng.integers(self.n_labels, size=n)
 
+    def exports(self):
+        encoder, decoder, k = self.networks["encoder"], self.networks["decoder"], self.n_labels
+
+        def styles(F, images):
+            return F.slice_axis(encoder(images), axis=1, begin=k, end=None)
+
+        def kinds(F, images):
+            return F.softmax(F.slice_axis(encoder(images), axis=1, begin=0, end=k))
+
+        def images(F, codes, kinds):
+            return F.sigmoid(decoder(F.concat(kinds, codes, dim=1)))
+
+        return {
+            "encoder": ({"images": self.n_pixels}, "codes", styles),
+            "classifier": ({"images": self.n_pixels}, "kinds", kinds),
+            "decoder": ({"codes": self.code_dim, "kinds": k}, "images", images),
+        }
+
     def about(self):
         return {"mode": self.name, "labels": self.config.labels}
 

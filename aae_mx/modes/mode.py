@@ -162,6 +162,22 @@ class Mode:
         """Whether samples can be asked for by label."""
         return self.labels_are_pieces or self.decodes_labels
 
+    def exports(self):
+        """What of it can be used elsewhere: {name: (inputs, output, function)}.
+
+        ``inputs``: {name: its columns}; ``function(F, *inputs)`` gives the output of symbols, where
+        F is ``mxnet.sym``.
+        """
+        encoder, decoder = self.networks["encoder"], self.networks["decoder"]
+        return {
+            "encoder": ({"images": self.n_pixels}, "codes", lambda F, images: encoder(images)),
+            "decoder": (
+                {"codes": self.code_dim},
+                "images",
+                lambda F, codes: F.sigmoid(decoder(codes)),
+            ),
+        }
+
     def about(self):
         """What someone needs to know of it who has only exported files: a dictionary for JSON."""
         return {"mode": self.name}

@@ -65,6 +65,26 @@ def label_agreement(codes, labels, prior_codes, prior_labels):
     return float((prior_labels[nearest] == labels).mean())
 
 
+def calibration_error(probabilities, labels, n_bins=15):
+    """Expected calibration error of probabilities (N, classes), in 0–1; 0 is perfect.
+
+    The images are put into ``n_bins`` bins by their largest probability; the mean, over images, of
+    how far the share told right in a bin is from the mean of these probabilities there. Source:
+    Guo et al., On Calibration of Modern Neural Networks (2017).
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    gaps = np.bincount(bins, right, n_bins) - np.bincount(bins, confidence, n_bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def imbalance(probabilities):
+    """How far the mean of probabilities (N, classes) is from even, in 0–1: total variation."""
+    mean = probabilities.mean(axis=0)
+    return float(np.abs(mean - 1 / len(mean)).sum() / 2)
+
+
 def neighbour_accuracy(codes, labels, k=10):
     """Share of codes whose k nearest other codes vote for the image's label, in 0–1.
 
@@ -85,13 +105,9 @@ def _neighbours(points, k):
     return NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
 
 
-def error_norms(images, reconstructions):
-    """The L2 norm of x̂ − x of each image, any shape (N, ...), to (N,); ≥ 0."""
-    return np.linalg.norm((reconstructions - images).reshape(len(images), -1), axis=1)
-
-
 def psnr(norms, n_pixels):
-    """Mean over images of the peak signal-to-noise ratio, in dB, from their ``error_norms``.
+    """Mean over images of the peak signal-to-noise ratio, in dB, from the L2 norms of
+    its errors.
 
     10 log10 of 1 over the mean squared error of an image's pixels in 0–1, over its ``n_pixels``
     (those of each colour); an image without error counts as one with 1e-10, or 100 dB.

@@ -1,6 +1,6 @@
-"""``python -m aae_mx.explore``: the plane of codes as one HTML file to walk around in.
+"""What the page that explores the plane of codes holds.
 
-The page (explore.html) holds all that it shows. It decodes with the weights where the decoder is
+The page (page.html) holds all that it shows. It decodes with the weights where the decoder is
 a plain multi-layer perceptron, and otherwise blends images that were decoded beforehand.
 """
 
@@ -12,22 +12,13 @@ import io
 import json
 from pathlib import Path
 
-import click
 import numpy as np
 
-from aae_mx import plotting
-from aae_mx.cli import (
-    command,
-    option_overwrite,
-    option_place,
-    option_run,
-    option_seed,
-    writable_file,
-)
 from aae_mx.errors import ConfigError
-from aae_mx.text import printable, say
+from aae_mx.report import plotting
+from aae_mx.text import printable
 
-TEMPLATE = Path(__file__).parent / "explore.html"
+TEMPLATE = Path(__file__).parent / "page.html"
 N_PRIOR = 4000
 # Pixel values of all held-out images together, so that the file stays small; those of the
 # reconstructions, which only a page with a grid holds, count too. 10,000 of MNIST are 7.84 million.
@@ -38,41 +29,6 @@ MAX_WEIGHTS = 4_000_000
 TOLERANCE = 2 / 255
 # Steps of the grid along each side, unless told, and the side of its sheet in pixels.
 GRID, MAX_SHEET = 41, 4096
-
-
-@command(name="explore", epilog="Example: python -m aae_mx.explore runs/swiss_roll_supervised")
-@option_run()
-@click.option("--out", metavar="FILE.html", help="Where to write it. [default: RUN/explore.html]")
-@click.option(
-    "--grid",
-    type=click.IntRange(min=2),
-    metavar="N",
-    help="Embed N x N decoded images instead of the decoder's weights: the page then blends them. "
-    "[default: for decoders that are no plain multi-layer perceptrons, or too large]",
-)
-@option_place()
-@option_seed("Decides the prior samples.")
-@option_overwrite()
-def main(run, out, grid, images, data_dir, seed, overwrite):
-    """Write one HTML file in which the plane of codes can be explored, without a network.
-
-    It shows the codes of the held-out images by label before the prior, and decodes the code
-    under the pointer. A click on a point shows the image and its reconstruction; dragging from
-    one to another plays the interpolation.
-    """
-    if out is not None:
-        out = writable_file(out, [".html"], overwrite)
-
-    from aae_mx.files import write_aside
-    from aae_mx.run import load, load_data
-
-    model = load(run)
-    if out is None:
-        out = writable_file(run / "explore.html", [".html"], overwrite)
-    data = page_data(model, load_data(model, images, data_dir), grid, seed)
-    content = page(data).encode()
-    write_aside(out, lambda file: file.write(content))
-    say(f"{out}: {len(content) / 1e6:.1f} MB. {data['how']}")
 
 
 def page(data):
@@ -128,12 +84,12 @@ def page_data(model, dataset, grid=None, seed=0):
         # Of one code, or of equal ones, there is no variance.
         of_all = f" ({share:.0%} of the variance)" * bool(np.isfinite(share))
         how.append(
-            f"Codes have {config.code_dim} dimensions: the plane is that of their first two "
+            f"Codes have {model.code_dim} dimensions: the plane is that of their first two "
             f"principal components{of_all}, the rest at their mean; a reconstruction is that of "
             "the whole code."
         )
     data = {
-        "title": f"{config.prior}, {config.formulation}".replace("_", " "),
+        "title": model.title.replace("_", " "),
         "about": f"Points: q(z), the codes of held-out images{' by label' * bool(model.classes)}. "
         f"Grey: the prior p(z), {N_PRIOR:,} samples.",
         "how": " ".join(how),
@@ -254,7 +210,3 @@ def _sheet(images, columns=None):
     file = io.BytesIO()
     Image.fromarray(plotting.tile(images, columns)).save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-if __name__ == "__main__":
-    main()

@@ -70,7 +70,7 @@ def scatter_codes(codes, labels=None, classes=None, title="q(z)", limit=None, ax
 
 def _colours(n):
     """A colour map for more labels than a rainbow has colours: neighbours look unlike."""
-    from aae_mx.canvas import matplotlib
+    from aae_mx.report.canvas import matplotlib
 
     hues = matplotlib.colormaps[COLOUR_MAP](HUE_STEP * np.arange(n) % 1)
     hues[1::2, :3] *= 0.6
@@ -79,7 +79,7 @@ def _colours(n):
 
 def _legend(ax, names, colours):
     """Explain the colours: in a corner or, with many, in columns on the right of the axes."""
-    from aae_mx import canvas
+    from aae_mx.report import canvas
 
     many = len(names) > MANY_CLASSES
     lines = int((ax.figure.get_figheight() - 1.1) / NAME_INCHES)
@@ -111,7 +111,7 @@ def _widen(figure, legend):
 
 def _name(ax, codes, labels, names):
     """Write the name of every class on the point in the middle of its points."""
-    from aae_mx import canvas
+    from aae_mx.report import canvas
 
     shown = [shortened(name, NAME_LENGTH // 2) for name in names]
     how = {"fontsize": "x-small", "fontfamily": canvas.fonts(shown)[0], "usetex": False}
@@ -136,7 +136,7 @@ def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=No
     Epoch 0 is before training. ``prior``: samples of it, (N, 2), which lie faintly behind; the
     rest as ``scatter_codes``. Returns matplotlib's FuncAnimation.
     """
-    from aae_mx.canvas import matplotlib
+    from aae_mx.report.canvas import matplotlib
 
     ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
     if prior is not None:
@@ -246,7 +246,7 @@ def show_samples(samples, classes, blocks, ax=None):
 
     ``samples``: (classes, samples of each, height, width), or (..., height, width, 3), in 0–1.
     """
-    from aae_mx import canvas
+    from aae_mx.report import canvas
 
     n, each, height, width = samples.shape[:4]
     cells = np.ones((n, each + 1, *samples.shape[2:]), samples.dtype)
@@ -296,34 +296,51 @@ def show_interpolations(first, between, last, title=None, ax=None):
     return show_images(rows.reshape(-1, *first.shape[1:]), rows.shape[1], title, ax)
 
 
+# Of a history's columns, what stands before their ending says whose they are.
+PANELS = {
+    "_l2": "mean L2 norm of the error per image",
+    "_entropy": "cross-entropy (nats)",
+    "_accuracy": "accuracy",
+    "_fooled": "accuracy",
+    "_error": "share of images told wrong",
+}
+CURVES = {
+    "reconstruction_l2": "in training",
+    "held_out_l2": "held out",
+    "discriminator_accuracy": "discriminator right",
+    "generator_accuracy": "discriminator fooled",
+    "training_error": "in training, with labels",
+    "kind_accuracy": "kind: discriminator right",
+    "style_accuracy": "style: discriminator right",
+    "kind_fooled": "kind: discriminator fooled",
+    "style_fooled": "style: discriminator fooled",
+}
+
+
+def loss_panels(history):
+    """What there is to draw of a history, {label of an axis: {column: name of its curve}}."""
+    panels = {label: {} for label in PANELS.values()}
+    for column in history:
+        for end, label in PANELS.items():
+            if column.endswith(end):
+                named = column[: -len(end)].replace("_", " ")
+                panels[label][column] = CURVES.get(column, named)
+    return {label: columns for label, columns in panels.items() if columns}
+
+
 def loss_curves(history, axes=None):
-    """Three axes of the history's columns by epoch: reconstruction, entropies, accuracies.
+    """Axes of the history's columns by epoch: reconstruction, entropies, accuracies, errors.
 
-    ``history``: {column: list of one value per epoch}, as in a run's history.csv. Returns
-    the array of three axes.
+    ``history``: {column: list of one value per epoch}, as in a run's history.csv; see
+    ``loss_panels`` for what is drawn. Returns the array of axes.
     """
-    from aae_mx.canvas import matplotlib, pyplot
+    from aae_mx.report.canvas import matplotlib, pyplot
 
+    panels = loss_panels(history)
     if axes is None:
-        _, axes = pyplot().subplots(1, 3, figsize=(15, 4), layout="constrained")
-    panels = (
-        (
-            "mean L2 norm of the error per image",
-            {"reconstruction_l2": "in training", "held_out_l2": "held out"},
-        ),
-        (
-            "cross-entropy (nats)",
-            {"discriminator_entropy": "discriminator", "generator_entropy": "generator"},
-        ),
-        (
-            "accuracy",
-            {
-                "discriminator_accuracy": "discriminator right",
-                "generator_accuracy": "discriminator fooled",
-            },
-        ),
-    )
-    for ax, (label, columns) in zip(axes, panels):
+        size = {"figsize": (5 * len(panels), 4), "layout": "constrained"}
+        axes = np.atleast_1d(pyplot().subplots(1, len(panels), **size)[1])
+    for ax, (label, columns) in zip(axes, panels.items()):
         for column, name in columns.items():
             ax.plot(history["epoch"], history[column], marker=".", label=name)
         ax.set_xlabel("epoch")
@@ -334,6 +351,38 @@ def loss_curves(history, axes=None):
         _calm(ax)
         ax.legend()
     return axes
+
+
+def show_confusion(labels, answers, classes, title="", ax=None):
+    """How often images of each class (rows) are taken for each (columns), in per cent of the row.
+
+    ``labels``, ``answers``: positions in ``classes``, (N,). The errors are coloured by how many
+    they are; in the title, the share of all that is told wrong.
+    """
+    from aae_mx.report import canvas
+
+    n = len(classes)
+    counts = np.zeros((n, n), int)
+    np.add.at(counts, (labels, answers), 1)
+    shares = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    wrong = shares * (1 - np.eye(n))
+    ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
+    ax.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, 2 * wrong.max()))
+    if n <= MANY_CLASSES:
+        for row, column in np.argwhere(counts):
+            value = f"{shares[row, column]:.1f}"
+            bold = "bold" if row == column else "normal"
+            ax.text(column, row, value, ha="center", va="center", fontsize=9, fontweight=bold)
+    names = canvas.drawable([shortened(name, NAME_LENGTH) for name in classes])
+    families, _ = canvas.fonts(classes)
+    turned = {"rotation": 90} if max(map(len, names)) > 3 else {}
+    font = {"fontfamily": families, "fontsize": 10 if n <= MANY_CLASSES else 6}
+    ax.set_xticks(range(n), names, **font, **turned)
+    ax.set_yticks(range(n), names, **font)
+    ax.set(xlabel="taken for", ylabel="class")
+    error = np.mean(np.asarray(labels) != np.asarray(answers))
+    ax.set_title(f"{title}: {len(labels):,}, of which {error:.2%} are told wrong".lstrip(": "))
+    return ax
 
 
 def _calm(ax):
@@ -379,6 +428,6 @@ def _show(ax, sheet, **kwargs):
 def _axes(ax, width, height):
     if ax is not None:
         return ax
-    from aae_mx.canvas import pyplot
+    from aae_mx.report.canvas import pyplot
 
     return pyplot().subplots(figsize=(width, height), layout="constrained")[1]

@@ -1,0 +1,1 @@
+"""The commands: one short file each, with the options that they have in common."""

@@ -1,0 +1,119 @@
+"""``python -m aae_mx.encode``: the codes of images, for use elsewhere."""
+
+import csv
+import io
+
+import click
+import numpy as np
+
+from aae_mx.commands.options import (
+    command,
+    option_overwrite,
+    option_place,
+    option_run,
+    option_seed,
+    writable_file,
+)
+from aae_mx.errors import ConfigError
+from aae_mx.text import printable, say
+
+# Of the originals, as floats; no more are written.
+MAX_BYTES = 2**30
+
+
+@command(
+    name="encode",
+    epilog="Example: python -m aae_mx.encode runs/swiss_roll_supervised --out codes.npz",
+)
+@option_run()
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    help="Where to write arrays (.npz), or the codes as a table (.csv).",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["test", "train"]),
+    help="Which images of the data that the run was trained on. [default: test]",
+)
+@option_place(
+    "Encode all {} there instead, in the run's size and channels; or, with --split, those of the "
+    "run, if they have been moved there."
+)
+@option_seed("Decides the prior samples.")
+@option_overwrite()
+def main(run, out, split, images, data_dir, seed, overwrite):
+    """Encode images and write the codes to an npz file, beside as many prior samples, or as CSV.
+
+    Arrays: qz (N, code_dim), the codes; y (N,), the images' labels, if they have any; files (N,),
+    their paths, if they are of a folder; of modes that classify, qy (N, classes),
+    probabilities; pz (N, code_dim), prior samples; py (N,), the labels of
+    their pieces (not for the Gaussian); x and xr (N, pixels), originals and reconstructions in 0-1
+    (not if they had more than 1 GB each). All are float32 but for the int64 labels and the texts.
+    Other images have labels if their classes are the run's.
+
+    Columns: z0, z1, ..., then label, the class's name, and file, where there are any.
+    """
+    out = writable_file(out, [".npz", ".csv"], overwrite)
+
+    from aae_mx.data import load_others
+    from aae_mx.files import write_aside
+    from aae_mx.model import load, load_data
+
+    if images and data_dir:
+        raise ConfigError("data_dir", data_dir, "it cannot be given beside --images")
+    model = load(run)
+    if split is None and (images or data_dir):
+        what = printable(f"images of {images or data_dir}")
+        pictures, labels, files = load_others(model, images, data_dir)
+    else:
+        split = split or "test"
+        what = f"{split} images"
+        dataset = load_data(model, images, data_dir)
+        pictures, labels = dataset.split(split)
+        files = dataset.train_files if split == "train" else dataset.test_files
+        labels = labels if model.classes else None
+    codes = model.encode(pictures)
+    if out.suffix == ".csv":
+        names = None if labels is None else [model.classes[label] for label in labels]
+        content = table(codes, names, files)
+        write_aside(out, lambda file: file.write(content.encode()))
+    else:
+        arrays = npz_arrays(model, pictures, codes, labels, files, seed)
+        write_aside(out, lambda file: np.savez_compressed(file, **arrays))
+    say(f"{out}: codes of {len(codes):,} {what}")
+
+
+def table(codes, names=None, files=None):
+    """The codes as CSV, one row for each, with the names of classes and files, if there are any."""
+    columns = {f"z{i}": [f"{value:.9g}" for value in codes[:, i]] for i in range(codes.shape[1])}
+    if names is not None:
+        columns["label"] = names
+    if files is not None:
+        columns["file"] = map(printable, files)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(columns)
+    rows.writerows(zip(*columns.values()))
+    return text.getvalue()
+
+
+def npz_arrays(model, pictures, codes, labels, files, seed):
+    """What an npz file holds, {name: array}; see ``main``."""
+    from aae_mx.data import to_unit
+
+    prior, pieces = model.sample_prior(len(codes), seed=seed)
+    arrays = {"qz": codes, "pz": prior}
+    if model.mode.classifies:
+        arrays["qy"] = model.classify(pictures)
+    if labels is not None:
+        arrays["y"] = labels
+    if files is not None:
+        arrays["files"] = files
+    if 4 * pictures.size <= MAX_BYTES:
+        arrays["x"] = to_unit(pictures)
+        arrays["xr"] = model.reconstruct(pictures).reshape(len(codes), -1)
+    if pieces is not None:
+        arrays["py"] = pieces
+    return arrays

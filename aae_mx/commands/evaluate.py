@@ -1,0 +1,85 @@
+"""``python -m aae_mx.evaluate``: how good runs are, in numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from aae_mx.commands.options import (
+    command,
+    option_overwrite,
+    option_place,
+    option_seed,
+    writable_file,
+)
+from aae_mx.text import say
+
+
+class NumberOrFolder(click.ParamType):
+    """A whole number of images, at least 2, or the name of a folder that is none."""
+
+    name = "images"
+
+    def convert(self, value, param, ctx):
+        number = value.lstrip("-").isdigit()
+        return click.IntRange(min=2).convert(value, param, ctx) if number else value
+
+
+@command(
+    name="evaluate",
+    epilog="Example: python -m aae_mx.evaluate runs/swiss_roll_supervised --json results.json",
+)
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN...")
+@click.option("--compare", is_flag=True, help="Show several runs side by side.")
+@click.option("--json", "out", metavar="FILE.json", help="Write the numbers there; - prints them.")
+@option_place(
+    type=NumberOrFolder(),
+    multiple=True,
+    metavar="N|DIR",
+    help="Only the first so many held-out images [default: all]; or where the run's pictures are "
+    "now, if they have been moved. Can be given twice, for both.",
+)
+@option_seed("Decides prior samples and projections.")
+@option_overwrite()
+def main(runs, compare, out, images, data_dir, seed, overwrite):
+    """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
+
+    The column "ideal" has what a perfect model would reach: the prior against itself, and for
+    samples real images instead; with --compare, each run has its own unless they are equal.
+    Definitions and sources: aae_mx/report/metrics.py.
+    """
+    if out not in (None, "-"):
+        out = writable_file(out, [".json"], overwrite, "json")
+
+    from aae_mx.files import write_aside
+    from aae_mx.model import load, load_data
+    from aae_mx.report.evaluate import evaluate, table
+
+    n = next((given for given in reversed(images) if isinstance(given, int)), None)
+    folder = next((given for given in reversed(images) if isinstance(given, str)), None)
+    results = []
+
+    def text():
+        return json.dumps({"runs": results}, indent=2) + "\n"
+
+    # All of them first: to measure one takes long, and the last may be no run.
+    for run, model in [(run, load(run)) for run in runs]:
+        result = {
+            "run": str(run),
+            "config": model.config.to_dict(),
+            "epoch": model.epoch,
+            "seed": seed,
+            **evaluate(model, n, seed, load_data(model, folder, data_dir)),
+        }
+        results.append(result)
+        # Before anything is shown: what was measured stays, whatever happens to the rest.
+        if out not in (None, "-"):
+            write_aside(out, lambda file: file.write(text().encode()))
+        if out != "-" and not compare:
+            say(table([result]))
+    if out == "-":
+        say(text().rstrip())
+    elif compare:
+        say(table(results))

@@ -1,0 +1,17 @@
+"""The images to train on: from the package, IDX files, OpenML or a folder of pictures."""
+
+from aae_mx.data.dataset import (
+    Dataset,
+    holds_something,
+    labelled_subset,
+    load_dataset,
+    load_others,
+    parts,
+    release_pages,
+    to_unit,
+)
+
+__all__ = [
+    *("Dataset", "holds_something", "labelled_subset", "load_dataset", "load_others", "parts"),
+    *("release_pages", "to_unit"),
+]

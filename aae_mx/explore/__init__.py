@@ -1,0 +1,1 @@
+"""The plane of codes as one HTML file to walk around in."""

@@ -1,0 +1,304 @@
+"""The numbers of a trained model, on held-out images."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from aae_mx.errors import InputError
+from aae_mx.report import metrics
+from aae_mx.text import printable
+
+# Prior samples of which a code's nearest is looked for, as in the baseline.
+N_PRIOR = 20_000
+# Images of twice this side and more are made smaller for the judge.
+JUDGE_SIDE = 32
+# Streams of random numbers, each seeded by (seed, stream).
+MATCH, LABELS, SAMPLES, FLOOR = range(4)
+
+# {metric: (its line in the table, format)}, in the table's order.
+METRICS = {
+    "test_error": ("images told wrong", "{:.2%}"),
+    "calibration_error": ("calibration error of the probabilities", "{:.3f}"),
+    "kind_imbalance": ("q(y) and its prior: total variation", "{:.3f}"),
+    "kind_confidence": ("q(y): mean of the largest probability", "{:.3f}"),
+    "two_sample_accuracy": ("q(z) and p(z): two-sample accuracy", "{:.3f}"),
+    "sliced_wasserstein": ("q(z) and p(z): sliced Wasserstein", "{:.3f}"),
+    "label_agreement": ("codes in their label's piece", "{:.3f}"),
+    "neighbour_accuracy": ("codes: 10-NN label accuracy", "{:.3f}"),
+    "reconstruction_l2": ("reconstruction: mean L2 error", "{:.2f}"),
+    "reconstruction_psnr": ("reconstruction: mean PSNR, dB", "{:.2f}"),
+    "frechet_distance": ("samples: Fréchet distance", "{:.2f}"),
+    "class_entropy": ("samples: class entropy, bits", "{:.2f}"),
+}
+# Shares of images; and what goes by neighbours or by spread, of which fewer than FEW images say
+# nothing.
+SHARES = ("two_sample_accuracy", "label_agreement", "neighbour_accuracy")
+OF_MANY = ("two_sample_accuracy", "neighbour_accuracy", "frechet_distance")
+FEW = 20
+
+
+def evaluate(model, n=None, seed=0, dataset=None, judge=None):
+    """The metrics of a trained model on the first ``n`` held-out images; by default on all.
+
+    Which they are, its mode says (``Mode.measures``). Returns {"images": n, "metrics": {name: float
+    or None}, "ideal": the same of a perfect model}; for a mode that classifies also
+    "class_errors", {class: share told wrong}. None: the label agreement without labels; what needs
+    classes, of images that have none; the reconstruction's ideal, which two dimensions do not have;
+    and what is not finite or, by its definition in ``metrics``, means nothing. ``dataset`` is the
+    one that the run was trained on, ``judge`` a ``metrics.Judge`` of its training images, both made
+    anew by default. Raises InputError for fewer than two held-out images.
+    """
+    from aae_mx.model import load_data
+
+    trial = Trial(model, n, seed, dataset or load_data(model), judge)
+    if trial.n < 2:
+        raise InputError(
+            f"{trial.n} held-out image{'s' * (trial.n != 1)}: at least two are needed to measure "
+            "anything"
+        )
+    measured, ideal = {}, {}
+    asked = [MEASURES[name] for name in model.mode.measures]
+    for name in METRICS:
+        if any(name in names for _, names in asked):
+            measured[name] = ideal[name] = None
+    for measure, _ in asked:
+        for numbers, values in zip((measured, ideal), measure(trial)):
+            numbers.update(values)
+    for numbers in (measured, ideal):
+        for name, value in numbers.items():
+            # JSON has no others.
+            numbers[name] = value if value is not None and np.isfinite(value) else None
+    result = {"images": trial.n, "metrics": measured, "ideal": ideal}
+    if "test_error" in measured:
+        result["class_errors"] = trial.class_errors()
+    return result
+
+
+class Trial:
+    """A trained model, the held-out images that it is measured on, and what it makes of them."""
+
+    def __init__(self, model, n, seed, dataset, judge):
+        self.model, self.seed, self.dataset = model, seed, dataset
+        self.images, self.labels = dataset.test_images[:n], dataset.test_labels[:n]
+        self.n = len(self.images)
+        self._judge = judge
+
+    @functools.cached_property
+    def codes(self):
+        return self.model.encode(self.images)
+
+    @functools.cached_property
+    def kinds(self):
+        return self.model.classify(self.images)
+
+    @functools.cached_property
+    def judge(self):
+        return self._judge or make_judge(self.dataset)
+
+    def prior(self, stream, n=None):
+        """Prior samples of a stream and their labels, by default as many as images."""
+        return self.model.sample_prior(n or self.n, seed=[self.seed, stream])
+
+    def class_errors(self):
+        """The share of each class's images that is told wrong, {class: float or None}."""
+        wrong = self.kinds.argmax(axis=1) != self.labels
+        return {
+            name: float(wrong[self.labels == label].mean()) if (self.labels == label).any() else None
+            for label, name in enumerate(self.model.classes)
+        }
+
+
+def _classification(trial):
+    wrong = trial.kinds.argmax(axis=1) != trial.labels
+    error = metrics.calibration_error(trial.kinds, trial.labels)
+    perfect = dict.fromkeys(("test_error", "calibration_error"), 0.0)
+    return {"test_error": float(wrong.mean()), "calibration_error": error}, perfect
+
+
+def _kinds(trial):
+    true = np.eye(trial.kinds.shape[1])[trial.labels]
+
+    def numbers(kinds):
+        return {
+            "kind_imbalance": metrics.imbalance(kinds),
+            "kind_confidence": float(kinds.max(axis=1).mean()),
+        }
+
+    return numbers(trial.kinds), numbers(true)
+
+
+def _match(trial):
+    prior, _ = trial.prior(MATCH)
+    other_prior, _ = trial.prior(FLOOR)
+
+    def distance(points):
+        rng = np.random.default_rng([trial.seed, MATCH])
+        return metrics.sliced_wasserstein(points, prior, rng)
+
+    measured = {
+        "two_sample_accuracy": metrics.two_sample_accuracy(trial.codes, prior),
+        "sliced_wasserstein": distance(trial.codes),
+    }
+    return measured, {"two_sample_accuracy": 0.5, "sliced_wasserstein": distance(other_prior)}
+
+
+def _label_agreement(trial):
+    if not trial.model.mode.labels_are_pieces:
+        return {}, {}
+    points, pieces = trial.prior(LABELS, N_PRIOR)
+    again, names = trial.prior(FLOOR)
+    measured = metrics.label_agreement(trial.codes, trial.labels, points, pieces)
+    ideal = metrics.label_agreement(again, names, points, pieces)
+    return {"label_agreement": measured}, {"label_agreement": ideal}
+
+
+def _neighbours(trial):
+    if not trial.model.classes:
+        return {}, {}
+    accuracy = metrics.neighbour_accuracy(trial.codes, trial.labels)
+    # Where the label is told apart from the code, near chance is good, and no number is perfect.
+    ideal = None if trial.model.mode.decodes_labels else 1.0
+    return {"neighbour_accuracy": accuracy}, {"neighbour_accuracy": ideal}
+
+
+def _reconstruction(trial):
+    norms = trial.model.error_norms(trial.images)
+    psnr = metrics.psnr(norms, trial.model.n_pixels)
+    return {"reconstruction_l2": float(norms.mean()), "reconstruction_psnr": psnr}, {}
+
+
+def _samples(trial):
+    if not trial.model.classes:
+        return {}, {}
+    judge = trial.judge
+    held_out = judged(trial.images)
+    training = judged(trial.dataset.train_images[: trial.n])
+    sampled = sampled_for_judge(trial.model, trial.n, trial.seed)
+    real = judge.features(held_out)
+
+    def numbers(images):
+        return {
+            "frechet_distance": metrics.frechet_distance(judge.features(images), real),
+            "class_entropy": judge.class_entropy(images),
+        }
+
+    ideal = {**numbers(training), "class_entropy": judge.class_entropy(held_out)}
+    return numbers(sampled), ideal
+
+
+# What Mode.measures can name: {name: (function of a Trial, the metrics that it has)}. It gives
+# these of the model and of a perfect one.
+MEASURES = {
+    "classification": (_classification, ("test_error", "calibration_error")),
+    "kinds": (_kinds, ("kind_imbalance", "kind_confidence")),
+    "match": (_match, ("two_sample_accuracy", "sliced_wasserstein")),
+    "label_agreement": (_label_agreement, ("label_agreement",)),
+    "neighbours": (_neighbours, ("neighbour_accuracy",)),
+    "reconstruction": (_reconstruction, ("reconstruction_l2", "reconstruction_psnr")),
+    "samples": (_samples, ("frechet_distance", "class_entropy")),
+}
+
+
+def make_judge(dataset):
+    """The ``metrics.Judge`` of a dataset's training images."""
+    part = slice(metrics.Judge.MAX_IMAGES)
+    return metrics.Judge(judged(dataset.train_images[part]), dataset.train_labels[part])
+
+
+def judged(images):
+    """Images as the judge sees them: rows of floats in 0–1, large ones averaged to 32 a side.
+
+    ``images``: uint8 or floats in 0–1, (N, height, width) or (N, height, width, 3).
+    """
+    from aae_mx.data import parts, release_pages, to_unit
+
+    factor = max(1, min(images.shape[1:3]) // JUDGE_SIDE)
+    height, width = (size // factor for size in images.shape[1:3])
+    rows = []
+    for part in parts(images, 1000):
+        part = part[:, : height * factor, : width * factor]
+        part = to_unit(part) if part.dtype == np.uint8 else part
+        blocks = part.reshape(len(part), height, factor, width, factor, -1)
+        rows.append((blocks if factor == 1 else blocks.mean(axis=(2, 4))).reshape(len(part), -1))
+        release_pages(images)
+    return np.concatenate(rows)
+
+
+def sampled_for_judge(model, n, seed):
+    """``n`` decoded prior samples, as ``judged`` gives them."""
+    from aae_mx.data import parts
+
+    codes, labels = model.sample_prior(n, seed=[seed, SAMPLES])
+    images = (
+        model.decode_samples(part, None if labels is None else labels[at : at + len(part)])
+        for at, part in zip(range(0, n, 1000), parts(codes, 1000))
+    )
+    return np.concatenate([judged(part) for part in images])
+
+
+def table(results):
+    """Results of ``evaluate`` side by side, each with what is ideal for it, as text.
+
+    One column has the ideal of all runs where it is the same. Of few images, shares have no more
+    digits than they can tell, and what takes many is left out.
+    """
+    columns, shown = [], [n for n in METRICS if any(n in r["metrics"] for r in results)]
+    for result in results:
+        measured, ideal = (
+            _texts(result[kind], shown, result["images"]) for kind in ("metrics", "ideal")
+        )
+        columns += [[printable(Path(result["run"]).name), *measured], ["ideal", *ideal]]
+    ideals = columns[1::2]
+    if all(ideal == ideals[0] for ideal in ideals):
+        columns = [*columns[::2], ideals[0]]
+    lines = list(zip(["", *(METRICS[name][0] for name in shown)], *columns))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+        for line in lines
+    ]
+    counts = ", ".join(
+        f"{printable(Path(result['run']).name)}: epoch {result['epoch']}, "
+        f"{result['images']:,} held-out images"
+        for result in results
+    )
+    notes = [counts]
+    for result in results:
+        errors = result.get("class_errors")
+        if errors:
+            told = ", ".join(f"{printable(c)} {show(e, '{:.1%}')}" for c, e in errors.items())
+            notes.append(f"told wrong by class: {told}")
+    if any(result["images"] < FEW for result in results):
+        notes.append(f"–: fewer than {FEW} images say nothing of neighbours and spread.")
+    if any(
+        result["metrics"].get("two_sample_accuracy", 0) is None and result["images"] >= FEW
+        for result in results
+    ):
+        notes.append(
+            "No two-sample accuracy: of q(z) and p(z) one lies in the middle of the other, and the "
+            "nearest points of both are its own; see aae_mx/report/metrics.py."
+        )
+    return "\n".join([*text, *notes])
+
+
+def _texts(numbers, names, n):
+    """The metrics ``names`` among ``numbers``, measured on ``n`` images, as the table shows them."""
+    texts = []
+    for name in names:
+        form = METRICS[name][1]
+        if name in SHARES:
+            # One image more or less in 100 is 0.01.
+            form = f"{{:.{min(3, len(str(n - 1)))}f}}"
+        texts.append(show(None if n < FEW and name in OF_MANY else numbers.get(name), form))
+    return texts
+
+
+def show(value, form, none="–"):
+    """A number of the table, or ``none`` where there is none."""
+    if value is None or not np.isfinite(value):
+        return none
+    text = form.format(value)
+    return text if float(text.rstrip("%")) else text.lstrip("-")

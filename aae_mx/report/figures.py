@@ -1,0 +1,337 @@
+"""The figures of a run, drawn from a trained model and its data into files."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from aae_mx.errors import InputError
+from aae_mx.report import plotting
+from aae_mx.text import printable, say, shortened
+
+# As many training images as the post's q(z) shows, and as many prior samples.
+N_POINTS = 12_800
+N_IMAGES = 100
+# On the sheet of samples, where there are many classes; and rows of the sheet of styles.
+SAMPLES_OF_EACH, STYLES = 3, 10
+DPI = 100
+# The animation: its file, codes, size and speed, so that it stays small enough for a web page.
+MOVING, N_MOVING, MOVING_INCHES, MOVING_DPI, FRAMES_PER_SECOND = "training.gif", 1500, 6, 70, 3
+
+
+def plot_run(model, out=None, dataset=None, seed=0, quiet=False):
+    """Write the figures of a trained model into ``out``; returns that directory.
+
+    Which they are, its mode says (``Mode.figures``). ``out`` is RUN/figures by default, ``dataset``
+    the one that the run was trained on. q(z) shows the first 12,800 training images, as the post
+    does; its points in the semi-supervised case are coloured by the true labels, known to the model
+    or not. What the data do not suffice for is said on stderr unless ``quiet``. Raises InputError,
+    once the others are drawn, if a figure could not be.
+    """
+    import aae_mx.report.canvas  # noqa: F401 - if that fails, then once
+    from aae_mx.model import load_data
+    from aae_mx.runs.history import read_history
+
+    history = read_history(model.run)
+    dataset = dataset or load_data(model)
+    out = _directory(model, out)
+    scene = Scene(model, dataset, seed, history)
+    figures = {}
+    for name in model.mode.figures:
+        draw, size = FIGURES[name](scene)
+        if draw is not None:
+            figures[f"{name}.png"] = draw, size
+        elif not quiet:
+            say(f"no {name}.png: {size}", err=True)
+    failed = {}
+    for name, (draw, size) in figures.items():
+        try:
+            with saved(out / name, **size) as axes:
+                draw(axes)
+        except Exception as error:  # noqa: B902 - the others are drawn, whatever it is
+            why = " ".join(str(error).replace(f"{out / name}: ", "").split())
+            why = printable(why) or type(error).__name__
+            failed.setdefault(why, []).append(name)
+    if failed:
+        reasons = "; ".join(f"{', '.join(names)}: {why}" for why, names in failed.items())
+        raise InputError(f"{out}: not all figures could be drawn: {reasons}")
+    if not quiet:
+        _say_what_is_lacking(model.classes)
+    return out
+
+
+class Scene:
+    """A trained model with its data, and what several figures show of them."""
+
+    def __init__(self, model, dataset, seed, history):
+        self.model, self.dataset, self.seed, self.history = model, dataset, seed, history
+        self.classes, self.shape = model.classes, model.image_shape
+        codes = model.encode(dataset.train_images[:N_POINTS])
+        prior, pieces = model.sample_prior(N_POINTS, seed=seed)
+        self.extent = plotting.plane_extent(prior)
+        self.codes, self.fitted = plotting.project(codes)
+        self.prior, _ = plotting.project(prior, self.fitted)
+        self.limit = plotting.shared_limit(self.codes, self.prior)
+        self.seen = "" if self.fitted is None else " along the first two principal components"
+        # Or no piece of the prior stands for a label.
+        self.pieces = pieces if model.mode.labels_are_pieces else None
+        self.labels = dataset.train_labels[:N_POINTS] if model.classes else None
+
+    @functools.cached_property
+    def originals(self):
+        """The first held-out images, floats in 0–1."""
+        from aae_mx.data import to_unit
+
+        return to_unit(self.dataset.test_images[:N_IMAGES]).reshape(-1, *self.shape)
+
+    @property
+    def unseen(self):
+        """Images that the training did not see, their labels, and what they are called.
+
+        Those of the validation where there are some, for the others are for evaluate.
+        """
+        n, data = self.model.config.validation, self.dataset
+        if n:
+            return data.train_images[-n:], data.train_labels[-n:], "validation"
+        return data.test_images, data.test_labels, "held-out"
+
+
+def _pz(scene):
+    return lambda axes: plotting.scatter_prior(
+        scene.prior, scene.pieces, scene.classes, f"p(z){scene.seen}", scene.limit, axes
+    ), {}
+
+
+def _qz(scene):
+    return lambda axes: plotting.scatter_codes(
+        scene.codes, scene.labels, scene.classes, f"q(z){scene.seen}", scene.limit, axes
+    ), {}
+
+
+def _output(scene):
+    def draw(axes):
+        plane = scene.model.decode(plotting.plane_codes(scene.fitted, scene.extent))
+        plotting.show_plane(plane, f"decoded plane{scene.seen}", axes, scene.extent)
+        if scene.fitted is not None:
+            axes.set(xlabel="first component", ylabel="second component")
+
+    return draw, {}
+
+
+def _reconstructions(scene):
+    columns = plotting.sheet_columns(scene.shape, 20) // 2 * 2
+    shown = scene.originals[: columns * columns // 2]
+
+    def draw(axes):
+        plotting.show_reconstructions(shown, scene.model.reconstruct(shown), columns, ax=axes)
+
+    return draw, {"height": 0.4 + plotting.sheet_height(2 * len(shown), columns)}
+
+
+def _interpolations(scene):
+    steps = plotting.sheet_columns(scene.shape, 10)
+    pairs = min(steps, len(scene.originals) // 2)
+    if not pairs:
+        return None, "it needs two held-out images, and there is one"
+    first, last = scene.originals[:pairs], scene.originals[pairs : 2 * pairs]
+
+    def draw(axes):
+        between = interpolations(scene.model, first, last, steps - 2)
+        plotting.show_interpolations(first, between, last, ax=axes)
+
+    return draw, {"height": 0.4 + plotting.sheet_height(steps * pairs, steps)}
+
+
+def _losses(scene):
+    n = len(plotting.loss_panels(scene.history))
+    size = {"width": 5 * n, "height": 4, "columns": n}
+    return lambda axes: plotting.loss_curves(scene.history, np.atleast_1d(axes)), size
+
+
+def _samples(scene):
+    """The sheet of decoded prior samples.
+
+    If labels mean something, every column holds the samples of one label or, where there are
+    many, each label has a few beside its name.
+    """
+    model, columns = scene.model, plotting.sheet_columns(scene.shape, 10)
+    n, labels, n_labels = columns * columns, None, len(scene.classes)
+    if model.mode.labelled:
+        if n_labels > plotting.MANY_CLASSES:
+            return _labelled_samples(scene)
+        columns = n_labels * max(1, columns // n_labels)
+        n = max(n - n % columns, columns)
+        labels = np.arange(n) % n_labels
+
+    def draw(axes):
+        samples = model.sample(n, labels, scene.seed)
+        plotting.show_images(samples, columns, "prior samples, decoded", axes)
+
+    return draw, {}
+
+
+def _labelled_samples(scene):
+    n, model = len(scene.classes), scene.model
+    blocks = plotting.samples_columns(n, SAMPLES_OF_EACH)
+
+    def draw(axes):
+        labels = np.repeat(np.arange(n), SAMPLES_OF_EACH)
+        samples = model.sample(len(labels), labels, scene.seed)
+        samples = samples.reshape(n, SAMPLES_OF_EACH, *scene.shape)
+        plotting.show_samples(samples, scene.classes, blocks, axes)
+
+    cells = SAMPLES_OF_EACH + 1
+    return draw, {"height": 0.4 + plotting.sheet_height(cells * n, cells * blocks)}
+
+
+def _styles(scene):
+    """One style a row, the kinds as columns (paper, figure 7)."""
+    n_labels = len(scene.classes)
+    rows = min(STYLES, max(1, plotting.sheet_columns(scene.shape, STYLES)))
+
+    def draw(axes):
+        codes, _ = scene.model.sample_prior(rows, seed=scene.seed)
+        images = scene.model.decode(
+            np.repeat(codes, n_labels, axis=0), np.tile(np.arange(n_labels), rows)
+        )
+        plotting.show_images(images, n_labels, "one style z a row, one kind y a column", axes)
+
+    return draw, {"height": 0.4 + plotting.sheet_height(rows * n_labels, n_labels)}
+
+
+def _confusion(scene):
+    def draw(axes):
+        images, labels, what = scene.unseen
+        answers = scene.model.classify(images).argmax(axis=1)
+        plotting.show_confusion(labels, answers, scene.classes, f"{what} images", axes)
+
+    return draw, {}
+
+
+# What Mode.figures can name: {name: function of a Scene}, which gives how to draw it on axes and
+# the size of its figure; or None and why not.
+FIGURES = {
+    "pz": _pz,
+    "qz": _qz,
+    "output": _output,
+    "reconstructions": _reconstructions,
+    "samples": _samples,
+    "interpolations": _interpolations,
+    "styles": _styles,
+    "confusion": _confusion,
+    "losses": _losses,
+}
+
+
+def figures_directory(run):
+    """RUN/figures. Raises InputError if it cannot be written, or is a link out of the run."""
+    from aae_mx.files import check_directory, inside
+
+    path = inside(run, run / "figures")
+    check_directory(path)
+    return path
+
+
+def _directory(model, out):
+    """``out``, or the run's directory of figures, which is made if need be."""
+    from aae_mx.files import make_directory
+
+    out = figures_directory(model.run) if out is None else Path(out)
+    make_directory(out)
+    return out
+
+
+def _say_what_is_lacking(classes):
+    """Say on stderr for which characters of the classes' names figures have a box."""
+    from aae_mx.report.canvas import BOX, fonts
+
+    lacking = "".join(sorted(fonts(classes)[1]))
+    if lacking:
+        say(
+            f"{BOX} stands in figures for characters of class names that no installed font has: "
+            f"{shortened(lacking, 20)}",
+            err=True,
+        )
+
+
+def interpolations(model, first, last, steps):
+    """Decoded codes on the lines between those of images: (N, steps, *image_shape) in 0–1.
+
+    ``first``, ``last``: as many images, where the lines begin and end.
+    """
+    way = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+    between = [
+        ((1 - way) * start[:, None] + way * end[:, None]).reshape(-1, start.shape[-1])
+        for start, end in zip(model.represent(first), model.represent(last))
+    ]
+    return model.decode(*between).reshape(-1, steps, *model.image_shape)
+
+
+@contextmanager
+def saved(path, width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, rows=1, columns=1):
+    """Axes (an array of them if there are several) of a figure that is then saved.
+
+    Written aside and renamed. Without pyplot, so that no display is needed.
+    """
+    from aae_mx.report.canvas import matplotlib
+    from aae_mx.files import write_aside
+
+    figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
+    yield figure.subplots(rows, columns)
+    # No date or version in the file: the same figure is the same bytes.
+    write_aside(
+        path,
+        lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}),
+    )
+
+
+def animate_run(model, out=None, dataset=None, seed=0):
+    """Write training.gif, how q(z) of a trained model became p(z), into ``out``; returns the file.
+
+    It shows the first N_MOVING held-out images; arguments as of ``plot_run``. Raises InputError
+    for a run without snapshots.
+    """
+    from aae_mx.report.canvas import matplotlib
+    from aae_mx.files import write_aside
+    from aae_mx.model import load_data
+    from aae_mx.runs.snapshots import read_snapshots
+
+    dataset = dataset or load_data(model)
+    labels = dataset.test_labels
+    snapshots = read_snapshots(model.run, len(labels), model.code_dim)
+    last = max(snapshots)
+    prior, _ = model.sample_prior(N_MOVING, seed=seed)
+    _, fitted = plotting.project(snapshots[last])
+    prior, _ = plotting.project(prior, fitted)
+    codes = {
+        epoch: plotting.project(codes[:N_MOVING], fitted)[0] for epoch, codes in snapshots.items()
+    }
+    out = _directory(model, out)
+    figure = matplotlib.figure.Figure(figsize=(MOVING_INCHES, MOVING_INCHES), layout="constrained")
+    animation = plotting.animate_codes(
+        codes,
+        labels[:N_MOVING] if model.classes else None,
+        model.classes,
+        prior,
+        limit=plotting.shared_limit(codes[last], prior),
+        ax=figure.subplots(),
+    )
+    # Laid out once, so that the axes do not tremble.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    try:
+        # The writer takes the name of a file only.
+        with tempfile.TemporaryDirectory() as directory:
+            drawn = Path(directory, MOVING)
+            writer = matplotlib.animation.PillowWriter(fps=FRAMES_PER_SECOND)
+            animation.save(drawn, writer, dpi=MOVING_DPI)
+            content = drawn.read_bytes()
+    except OSError as error:
+        raise InputError(f"{MOVING}: cannot be drawn ({error})") from error
+    write_aside(out / MOVING, lambda file: file.write(content))
+    _say_what_is_lacking(model.classes)
+    return out / MOVING

@@ -1,0 +1,241 @@
+"""The post's whole set of figures and numbers, from nothing: what is missing is trained."""
+
+from __future__ import annotations
+
+import statistics
+
+from aae_mx.config import Config
+from aae_mx.errors import InputError
+from aae_mx.report.figures import plot_run, saved
+from aae_mx.text import say
+
+# (prior, labels) of the post's seven configurations, then the semi-supervised ones that the
+# post announces but does not show; "some" stands for each number of the option --labelled.
+CONFIGURATIONS = (
+    ("gaussian", "none"),
+    ("gaussian_mixture", "none"),
+    ("swiss_roll", "none"),
+    ("uniform", "none"),
+    ("gaussian_mixture", "all"),
+    ("swiss_roll", "all"),
+    ("uniform", "all"),
+    ("gaussian_mixture", "some"),
+    ("swiss_roll", "some"),
+)
+# The one configuration whose decoded plane the post shows.
+PLANE = ("gaussian_mixture", "all")
+OVERVIEW, RESULTS = "overview.png", "results"
+# What the original code reached in its 20 epochs, one run each, on 7,000 held-out images of its
+# own split of MNIST: the BASELINE_METRICS of (prior, formulation).
+BASELINE_METRICS = (
+    "two_sample_accuracy",
+    "sliced_wasserstein",
+    "label_agreement",
+    "neighbour_accuracy",
+    "reconstruction_l2",
+)
+BASELINE = {
+    ("gaussian", "unsupervised"): (0.531, 0.042, None, 0.819, 5.16),
+    ("gaussian_mixture", "unsupervised"): (0.581, 0.064, None, 0.766, 5.42),
+    ("swiss_roll", "unsupervised"): (0.956, 0.157, None, 0.387, 6.45),
+    ("uniform", "unsupervised"): (0.570, 0.040, None, 0.804, 5.32),
+    ("gaussian_mixture", "supervised"): (0.564, 0.062, 0.952, 0.962, 5.80),
+    ("swiss_roll", "supervised"): (0.943, 0.109, 0.899, 0.908, 6.13),
+    ("uniform", "supervised"): (0.604, 0.077, 0.922, 0.926, 6.08),
+}
+
+
+def configurations(labelled, **settings):
+    """The Config of each of the CONFIGURATIONS, for each number of ``labelled`` images."""
+    return [
+        Config(prior=prior, labels=n, **settings)
+        for prior, labels in CONFIGURATIONS
+        for n in (dict.fromkeys(labelled) if labels == "some" else (labels,))
+    ]
+
+
+def draw_figures(configs, out, seeds=1, quiet=False):
+    """Train what is missing of ``configs`` under ``out``/runs and draw their figures in ``out``.
+
+    With ``seeds`` above 1 each is trained with so many seeds, from its own on; the figures show
+    the first, the numbers are means. Raises InputError if a run there was trained with other
+    settings or is damaged, if there is no room, and as ``fit``; all before the first training.
+    """
+    from aae_mx.data import load_dataset
+    from aae_mx.files import check_directory, write_aside
+    from aae_mx.model import load
+    from aae_mx.runs.directory import CONFIG
+    from aae_mx.training import fit, resume
+
+    tell = (lambda text: None) if quiet else say
+    trainings = {
+        _directory(config, n, out): config.replace(seed=config.seed + n)
+        for n in range(seeds)
+        for config in configs
+    }
+    check_directory(out / "runs")
+    left = {run: _epochs_left(run, config) for run, config in trainings.items()}
+    missing = {run: config for run, config in trainings.items() if left[run]}
+    dataset = load_dataset(configs[0], quiet)
+    _check(trainings, missing, dataset, out)
+    tell(f"{len(trainings) - len(missing)} of {len(trainings)} trainings are there already.")
+    if missing:
+        minutes = _estimate(list(missing.values()), [left[run] for run in missing], dataset) / 60
+        tell(f"Training the other {len(missing)} will take about {minutes:.0f} minutes.")
+    for run, config in missing.items():
+        if (run / CONFIG).exists():
+            tell(f"{run}: unfinished; going on with it")
+            resume(run, quiet)
+        else:
+            fit(config, run, quiet)
+    for config in configs:
+        run = _directory(config, 0, out)
+        files = {out / name: figure for name, figure in shown(config).items()}
+        if run in missing or not all(file.exists() for file in files):
+            drawn = plot_run(load(run), dataset=dataset, quiet=quiet)
+            for file, figure in files.items():
+                image = (drawn / f"{figure}.png").read_bytes()
+                write_aside(file, lambda aside, image=image: aside.write(image))
+    _overview(configs, out)
+    _results(configs, out, seeds, dataset)
+    tell(f"figures: {out}")
+
+
+def _directory(config, n, out):
+    """The run of the ``n``-th seed of a configuration."""
+    return out / "runs" / (config.name + f"_seed_{config.seed + n}" * (n > 0))
+
+
+def shown(config):
+    """The figures of a configuration that the post shows, {file: figure of a run}."""
+    plane = (config.prior, config.labels) == PLANE
+    figures = ("pz", "qz", "output") if plane else ("pz", "qz")
+    return {f"{config.name}_{figure}.png": figure for figure in figures}
+
+
+def _epochs_left(run, config):
+    """How many epochs of the training of ``config`` the directory ``run`` still lacks."""
+    from aae_mx.model import read_config
+    from aae_mx.runs.checkpoint import finished_epochs
+    from aae_mx.runs.directory import CONFIG
+
+    if not (run / CONFIG).exists():
+        return config.epochs
+    there = read_config(run).to_dict()
+    for name, wanted in config.to_dict().items():
+        has = there.get(name)
+        if has != wanted:
+            raise InputError(
+                f"{run}: it was trained with {name}={has!r}, not {wanted!r}; choose another "
+                "--out, or remove it"
+            )
+    return config.epochs - finished_epochs(run)
+
+
+def _check(trainings, missing, dataset, out):
+    """Raise what the trainings would raise, before the first of them."""
+    from aae_mx.model import check_room, load, make_mode
+    from aae_mx.runs.directory import CONFIG, check_new
+    from aae_mx.training.batches import training_labels
+    from aae_mx.training.loop import load_state
+
+    for run, config in trainings.items():
+        training_labels(config, dataset)
+        if not (run / CONFIG).exists():
+            check_new(run)
+        elif run in missing:
+            load_state(run, {})
+        else:
+            load(run)
+    shape, classes = dataset.image_shape, dataset.classes
+    check_room(out, [(make_mode(config, shape, classes), 2) for config in missing.values()])
+
+
+def _estimate(configs, epochs, dataset):
+    """Seconds that so many epochs of each config will take, by a few steps of each kind."""
+    from aae_mx.model import make_mode
+    from aae_mx.training.batches import images_per_epoch
+    from aae_mx.training.loop import seconds_per_image
+
+    seconds, per_image = 0, {}
+    for config, n in zip(configs, epochs):
+        # Steps with labels take longer; whether all or some are given makes no difference.
+        kind = config.labels == "none"
+        if kind not in per_image:
+            per_image[kind] = seconds_per_image(config, dataset)
+        mode = make_mode(config, dataset.image_shape, dataset.classes)
+        seconds += per_image[kind] * images_per_epoch(mode, len(dataset.train_images)) * n
+    return seconds
+
+
+def _overview(configs, out):
+    """One sheet of every configuration's q(z) beside its p(z), three pairs to a row."""
+    from aae_mx.report.canvas import matplotlib
+
+    rows = -(-len(configs) // 3)
+    with saved(out / OVERVIEW, width=15, height=2.7 * rows, rows=rows, columns=6) as axes:
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for pair, config in zip(axes.reshape(-1, 2), configs):
+            for ax, figure in zip(pair, ("qz", "pz")):
+                ax.imshow(matplotlib.image.imread(out / f"{config.name}_{figure}.png"))
+            pair[0].set_title(config.name.replace("_", " "), fontsize="medium", loc="left")
+
+
+def _results(configs, out, seeds, dataset):
+    """The metrics of every run beside the baseline's: all as CSV, the means as Markdown."""
+    from aae_mx.report.evaluate import METRICS, evaluate, make_judge, show
+    from aae_mx.files import write_aside
+    from aae_mx.model import load
+    from aae_mx.runs.history import read_history
+
+    judge = make_judge(dataset)
+    names = ["prior", "formulation", "labels", "seed", "epochs", "minutes", "images"]
+    csv = [[*names, *METRICS, *(f"baseline_{name}" for name in BASELINE_METRICS)]]
+    lines = [["run", "epochs, time", *(name.replace("_", " ") for name in METRICS)]]
+    lines.append(["---"] * len(lines[0]))
+    for config in configs:
+        key = (config.prior, config.formulation)
+        missing = (None,) * len(BASELINE_METRICS)
+        baseline = dict(zip(BASELINE_METRICS, BASELINE.get(key, missing)))
+        times, measured = [], []
+        for n in range(seeds):
+            run = _directory(config, n, out)
+            times.append(sum(read_history(run)["seconds"]) / 60)
+            # The same prior samples for all, so that seeds differ in what was trained only.
+            result = evaluate(load(run), seed=config.seed, dataset=dataset, judge=judge)
+            measured.append(result["metrics"])
+            described = [*key, config.labels, config.seed + n, config.epochs]
+            described += [f"{times[-1]:.1f}", result["images"]]
+            numbers = [*measured[-1].values(), *baseline.values()]
+            csv.append([*described, *(show(number, "{:.4f}", none="") for number in numbers)])
+        cells = [
+            _mean([of_run[name] for of_run in measured], form)
+            + (f" ({form.format(baseline[name])})" if baseline.get(name) is not None else "")
+            for name, (_, form) in METRICS.items()
+        ]
+        time = f"{config.epochs}, {statistics.mean(times):.1f} min"
+        lines.append([config.name.replace("_", " "), time, *cells])
+    of_seeds = f"seed {config.seed}"
+    if seeds > 1:
+        of_seeds = f"means ± standard deviations of seeds {config.seed} to {config.seed + n}"
+    head = (
+        f"Measured by `python -m aae_mx.evaluate` on {result['images']:,} held-out images, "
+        f"{of_seeds}. In brackets: the original code after 20 epochs, on a split of its own."
+    )
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    text = {
+        "md": f"{head}\n\n{table}\n",
+        "csv": "\n".join(",".join(map(str, line)) for line in csv) + "\n",
+    }
+    for suffix, content in text.items():
+        file = out / f"{RESULTS}.{suffix}"
+        write_aside(file, lambda aside, content=content: aside.write(content.encode()))
+
+
+def _mean(values, form):
+    """The mean of a metric over seeds and, of several, its standard deviation."""
+    if None in values:
+        return "–"
+    spread = f" ± {form.format(statistics.stdev(values))}" if len(values) > 1 else ""
+    return form.format(statistics.mean(values)) + spread
