@@ -262,7 +262,10 @@ class Config:
     def __init__(self, **given):
         if isinstance(given.get("prior"), priors.Prior):
             given = {**_of_prior(given["prior"]), **given, "prior": given["prior"].name}
-        mode, prior = (_common(name).check(_given(given, name)) for name in ("mode", "prior"))
+        for name in ("mode", "prior"):
+            value = _common(name).check(_given(given, name))
+            given = {**given, name: value.replace("-", "_")} if name in given else given
+        mode, prior = (_given(given, name) for name in ("mode", "prior"))
         settings = mode_settings(mode, prior)
         for name in given.keys() - settings.keys():
             _refuse_foreign(name, given[name], mode, prior)

@@ -13,7 +13,7 @@ from aae_mx.config import Config
 from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError, option_name
 from aae_mx.files import inside
-from aae_mx.networks.build import initialise, n_weights, parameters
+from aae_mx.networks.build import initialise, n_weights
 from aae_mx.runs import checkpoint, directory
 from aae_mx.runs.checkpoint import OPTIMIZERS, Position, checkpoints
 from aae_mx.runs.directory import CONFIG, go_on_with, read_description
@@ -306,8 +306,9 @@ def read_config(path):
     try:
         config = Config.from_dict(description["config"], description["given"])
         if not description["classes"] and config.labels_kind != "none":
-            raise InputError(f"{Path(path) / CONFIG}: it was trained with labels, but names no "
-                             "classes")
+            raise InputError(
+                f"{Path(path) / CONFIG}: it was trained with labels, but names no classes"
+            )
         return config
     except ConfigError as error:
         raise InputError(f"{Path(path) / CONFIG}: {error}") from error

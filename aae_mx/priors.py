@@ -167,7 +167,9 @@ class GaussianMixture(Prior):
     std_x: float = setting(
         0.5, "Standard deviation of a petal along its axis.", "mixture_std_x", above=0
     )
-    std_y: float = setting(0.1, "Standard deviation of a petal across it.", "mixture_std_y", above=0)
+    std_y: float = setting(
+        0.1, "Standard deviation of a petal across it.", "mixture_std_y", above=0
+    )
     shift: float = setting(
         1.4, "Distance of a petal's middle from the origin.", "mixture_shift", at_least=0
     )

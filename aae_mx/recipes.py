@@ -60,7 +60,7 @@ def names_for(mode):
 
 
 def add(mode, options):
-    """The default recipe of a mode that is not in the table: {setting: value or (value, reason)}."""
+    """The default recipe of a user's mode: {setting: value or (value, reason)}."""
     options = {n: v if isinstance(v, tuple) else (v, "") for n, v in options.items()}
     when = {"mode": (mode,), "recipe": ("default",)}
     TABLE[:] = [recipe for recipe in TABLE if recipe.when != when]
@@ -267,8 +267,6 @@ def markdown(recipes):
         cells = [recipe.all_options().get(name, ("", "")) for recipe in recipes]
         if len({value for value, _ in cells}) == 1:
             cells = [cells[0], *[("=", "")] * (len(cells) - 1)]
-        shown = [
-            f"{text(value)} ({reason})" if reason else text(value) for value, reason in cells
-        ]
+        shown = [f"{text(value)} ({reason})" if reason else text(value) for value, reason in cells]
         rows.append([f"`--{name.replace('_', '-')}`", *shown])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"

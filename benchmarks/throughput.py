@@ -89,9 +89,9 @@ def main(steps, labels, conv, peer, rounds, only_step):
 def prepare(labels):
     """A reference model with batches, and functions of no argument that do its parts."""
     from aae_mx import Config
-    from aae_mx import training as t
     from aae_mx.backend import mx
     from aae_mx.model import AAE
+    from aae_mx.training import loop as t
 
     config = Config(
         recipe="reference",
@@ -132,8 +132,8 @@ def prepare_conv():
     Making the batch of the decoded images of a folder is part of it.
     """
     from aae_mx import Config
-    from aae_mx import training as t
     from aae_mx.model import AAE
+    from aae_mx.training import loop as t
 
     model = AAE(Config(images=".", image_size=64, batch_size=CONV_BATCH), (64, 64, 3), ())
     optimizers = t.build_optimizers(model)
@@ -144,7 +144,7 @@ def prepare_conv():
 
 def endless_batches(model, images, labels):
     """The batches of one epoch after another."""
-    from aae_mx.batches import epoch_batches
+    from aae_mx.training.batches import epoch_batches
 
     for turn in itertools.count():
         yield from epoch_batches(model, images, labels, turn % model.config.epochs + 1)
@@ -194,7 +194,7 @@ def ceiling_of(model):
 
 def work_of_a_step(model):
     """Floating-point operations of the matrix products, and bytes that Adam must move."""
-    from aae_mx.networks import parameters
+    from aae_mx.networks.build import parameters
 
     shapes = {
         name: [p.shape for key, p in parameters(network).items() if key.endswith("weight")]

@@ -13,9 +13,9 @@ import click
 from fontTools.ttLib import TTFont
 
 import aae_mx
-from aae_mx.cli import command
+from aae_mx.commands.options import command
 from aae_mx.errors import InputError
-from aae_mx.plot import plot_run
+from aae_mx.report.figures import plot_run
 
 FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
 STAMPS = "/usr/share/tuxpaint/stamps"

@@ -9,9 +9,9 @@ import click
 import numpy as np
 
 import aae_mx
-from aae_mx import plotting
-from aae_mx.cli import command
+from aae_mx.commands.options import command
 from aae_mx.data import load_dataset
+from aae_mx.report import plotting
 
 
 def main(out="runs/example_supervised", **settings):

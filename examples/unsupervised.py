@@ -8,9 +8,9 @@ Takes some minutes on two cores. Writes runs/example_unsupervised and two pictur
 import click
 
 import aae_mx
-from aae_mx import plotting
-from aae_mx.cli import command
+from aae_mx.commands.options import command
 from aae_mx.data import load_dataset
+from aae_mx.report import plotting
 
 
 def main(out="runs/example_unsupervised", **settings):

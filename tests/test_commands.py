@@ -14,21 +14,13 @@ import pytest
 from conftest import small_config, small_options, write_idx
 
 import aae_mx
-from aae_mx import (
-    __main__,
-    config,
-    encode,
-    evaluate,
-    explore,
-    export,
-    figures,
-    plot,
-    sample,
-    slim,
-    train,
-)
+from aae_mx import __main__, config, encode, sample, slim, train
+from aae_mx.commands import evaluate, explore, figures, plot
+from aae_mx.commands import export as export_command
 from aae_mx.errors import InputError
-from aae_mx.run import checkpoints, read_history
+from aae_mx.report import post
+from aae_mx.runs.checkpoint import checkpoints
+from aae_mx.runs.history import read_history
 
 POST = [
     "gaussian_unsupervised",
@@ -63,7 +55,7 @@ def is_png(path):
         (evaluate.main, "aae_mx.evaluate runs/swiss_roll_supervised"),
         (figures.main, "--out figures"),
         (explore.main, "aae_mx.explore runs/swiss_roll_supervised"),
-        (export.main, "aae_mx.export runs/swiss_roll_supervised"),
+        (export_command.main, "aae_mx.export runs/swiss_roll_supervised"),
         (slim.main, "aae_mx.slim runs/swiss_roll_supervised"),
     ],
 )
@@ -253,15 +245,15 @@ def small_networks(monkeypatch):
 @pytest.fixture
 def small_figures(monkeypatch):
     """Figures of fewer pixels, which take less time."""
-    from aae_mx import plot
+    from aae_mx.commands import plot
 
     monkeypatch.setattr(plot, "DPI", 20)
     monkeypatch.setattr(plot, "N_POINTS", 500)
 
 
 def test_figures_of_the_post():
-    configs = figures.configurations((1000, 1000))
-    files = {file for config in configs for file in figures.shown(config)}
+    configs = post.configurations((1000, 1000))
+    files = {file for config in configs for file in post.shown(config)}
     expected = {f"{name}_{figure}.png" for name in POST for figure in ("pz", "qz")}
     expected |= {"gaussian_mixture_supervised_output.png"}
     assert len(expected) == 15
@@ -388,11 +380,11 @@ def test_figures_checks_the_runs_that_are_there_first(too_early, supervised_run,
     last = checkpoints(run)[-1]
     last.write_bytes(last.read_bytes()[:-1])
     with pytest.raises(InputError, match=f"{last}: "):
-        figures.draw_figures(configs, tmp_path, quiet=True)
+        post.draw_figures(configs, tmp_path, quiet=True)
     last.unlink()
     slim.slim(run, force=True)
     with pytest.raises(InputError, match="it cannot go on"):
-        figures.draw_figures(configs, tmp_path, quiet=True)
+        post.draw_figures(configs, tmp_path, quiet=True)
     assert os.listdir(tmp_path / "runs") == [run.name]
 
 
@@ -401,7 +393,7 @@ def test_evaluate_checks_all_runs_first(refused, too_early, supervised_run, tmp_
     assert f"{tmp_path / 'none'}: there is no run here" in message
 
 
-@pytest.mark.parametrize("command", [plot.main, export.main])
+@pytest.mark.parametrize("command", [plot.main, export_command.main])
 def test_places_are_checked_before_the_work(refused, too_early, supervised_run, tmp_path, command):
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file/below"):

@@ -1,13 +1,19 @@
-import dataclasses
+import copy
+import itertools
 import json
+import pickle
 
 import numpy as np
 import pytest
 from conftest import small_config
 
-from aae_mx import train
-from aae_mx.config import Config
-from aae_mx.errors import ConfigError
+from aae_mx import modes, recipes
+from aae_mx.commands import train
+from aae_mx.config import Config, mode_settings
+from aae_mx.errors import AAEError, ConfigError
+from aae_mx.priors import PRIORS
+
+BUILT_IN = ("label_prior", "classification")
 
 
 @pytest.mark.parametrize(
@@ -19,8 +25,8 @@ from aae_mx.errors import ConfigError
         ({"code_dim": 0}, "expected at least 2"),
         ({"code_dim": 2.0}, "expected a whole number"),
         ({"code_dim": True}, "expected a whole number"),
-        ({"labels": "all"}, "the single Gaussian has no pieces"),
-        ({"labels": 100}, "the single Gaussian has no pieces"),
+        ({"labels": "all"}, "the prior gaussian has no pieces"),
+        ({"labels": 100}, "the prior gaussian has no pieces"),
         ({"prior": "uniform", "labels": 0}, "expected 'all', 'none' or a number"),
         ({"prior": "uniform", "labels": "some"}, "expected 'all', 'none' or a number"),
         ({"epochs": 0}, "epochs=0: expected at least 1"),
@@ -39,7 +45,6 @@ from aae_mx.errors import ConfigError
         ({"seed": -1}, "expected at least 0"),
         ({"limit": 0}, "expected at least 1"),
         ({"data_dir": "x", "transpose": 1}, "transpose=1: expected True or False"),
-        ({"data_dir": "x", "transpose": None}, "transpose=None: expected True or False"),
         ({"data_dir": "x", "dataset": "y"}, "cannot be both a directory and the dataset 'y'"),
     ],
 )
@@ -113,11 +118,97 @@ def test_roll_without_labels_has_the_deeper_networks():
     # As it comes back from a run's config.json.
     assert Config.from_dict(roll.to_dict()) == roll
     reference = Config(prior="swiss_roll", recipe="reference")
-    assert reference == dataclasses.replace(Config(recipe="reference"), prior="swiss_roll")
+    assert reference == Config(recipe="reference").replace(prior="swiss_roll")
     convolutional = Config(prior="swiss_roll", arch="conv")
-    assert convolutional == dataclasses.replace(Config(arch="conv"), prior="swiss_roll")
+    assert convolutional == Config(arch="conv").replace(prior="swiss_roll")
 
 
 def test_settings_win_over_the_recipe():
     config = Config(recipe="reference", epochs=3, decay="linear")
     assert (config.epochs, config.decay, config.batch_size) == (3, "linear", 100)
+
+
+def test_what_is_changed_means_what_it_says():
+    """All that was not given follows anew from what is."""
+    changed = Config(prior="uniform").replace(labels="all")
+    assert changed == Config(prior="uniform", labels="all") != Config(prior="uniform")
+    assert changed.given == {"prior": "uniform", "labels": "all"}
+    # What was given stays, also if it is the default.
+    assert Config(hidden=(1000, 1000), prior="uniform").replace(labels="all").hidden == (1000, 1000)
+
+
+def test_none_is_a_value_where_it_means_something():
+    assert Config(recipe="reference").init_std == 0.01
+    assert Config(recipe="reference", init_std=None).init_std is None
+    # Elsewhere it means "not given".
+    assert Config(epochs=None, hidden=None) == Config()
+    assert Config(epochs=None).given == {}
+
+
+def test_a_config_stays_as_it_is():
+    config = Config(prior="uniform", labels=100, epochs=3)
+    with pytest.raises(AttributeError, match="make another by its method replace"):
+        config.epochs = 4
+    with pytest.raises(AttributeError, match="'label_prior' has no setting 'epoch'"):
+        config.epoch  # noqa: B018
+    for other in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert other == config and other.given == config.given and hash(other) == hash(config)
+    assert repr(config) == "Config(prior='uniform', epochs=3, labels=100)"
+    assert "generator_rate" in dir(config)
+
+
+def test_settings_of_one_mode():
+    config = Config(mode="classification", labels=100)
+    assert (config.style_dim, config.batch_size, config.optimizer) == (10, 200, "adam")
+    assert config == Config(mode="classification", labels=100, code_noise=config.code_noise)
+    with pytest.raises(ConfigError, match="code_dim=3: it is no setting of the mode classificat"):
+        Config(mode="classification", labels=100, code_dim=3)
+    with pytest.raises(ConfigError, match="style_dim=3: it is no setting of the mode label_prior"):
+        Config(style_dim=3)
+    with pytest.raises(ConfigError, match="it needs labels: add --labels N"):
+        Config(mode="classification")
+    with pytest.raises(ConfigError, match="recipe='paper': expected one of reference, default"):
+        Config(recipe="paper")
+    with pytest.raises(ConfigError, match="momentum=0.5: it is for --optimizer sgd, but here"):
+        Config(momentum=0.5)
+    assert Config(optimizer="sgd", momentum=0.5).momentum == 0.5
+
+
+def test_one_recipe_fits_every_combination():
+    """Of every mode, recipe, prior, labels and architecture; a tie would be an AAEError."""
+    titles = set()
+    for mode in modes.MODES:
+        for recipe, prior, labels, arch in itertools.product(
+            recipes.names_for(mode), PRIORS, ("none", "some", "all"), ("mlp", "conv")
+        ):
+            facts = {"mode": mode, "recipe": recipe, "prior": prior, "labels": labels, "arch": arch}
+            titles.add(recipes.choose(facts).title)
+    # Those that tests add for modes of their own aside, each has its use.
+    assert titles >= {
+        recipe.title for recipe in recipes.TABLE if recipe.when["mode"][0] in BUILT_IN
+    }
+    for recipe in recipes.TABLE:
+        known = {name for mode in recipe.when["mode"] for name in mode_settings(mode)}
+        assert set(recipe.all_options()) <= known, recipe.title
+        if recipe.when["mode"][0] in BUILT_IN:
+            assert all(reason for _, reason in recipe.options.values()), recipe.title
+
+
+def test_a_tie_of_recipes_is_an_error(monkeypatch):
+    first = recipes.Recipe("one", {"mode": ("label_prior",), "recipe": ("default",)}, {})
+    monkeypatch.setattr(recipes, "TABLE", [*recipes.TABLE, first])
+    with pytest.raises(AAEError, match="'perceptrons without labels' and 'one' fit"):
+        Config()
+
+
+def test_settings_from_a_file(refused, tmp_path):
+    (tmp_path / "run.json").write_text(
+        json.dumps({"config": Config(epochs=3, seed=4).to_dict(), "given": ["epochs", "seed"]})
+    )
+    (tmp_path / "mine.json").write_text('{"prior": "uniform", "epochs": 1}')
+    assert train._read_settings(tmp_path / "run.json") == {"epochs": 3, "seed": 4}
+    assert train._read_settings(tmp_path / "mine.json") == {"prior": "uniform", "epochs": 1}
+    (tmp_path / "broken.json").write_text('{"config": 3')
+    for file in ("nowhere.json", "broken.json"):
+        message = refused(train.main, "--config", tmp_path / file, code=1)
+        assert f"{file}: no settings can be read from it" in message

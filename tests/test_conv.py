@@ -12,21 +12,19 @@ from test_resume import assert_same_run, stop_after
 from test_training import changed, values
 
 import aae_mx
-from aae_mx import batches, encode, evaluate, model, plot, sample, train, training
+from aae_mx import encode, model, sample, train
 from aae_mx.backend import mx
+from aae_mx.commands import evaluate, plot
 from aae_mx.config import Config
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import ConfigError, InputError, Interrupted
-from aae_mx.model import AAE
-from aae_mx.networks import (
-    build_networks,
-    conv_sizes,
-    n_parameters,
-    parameters,
-    trained_parameters,
-)
-from aae_mx.optimizer import Adam
-from aae_mx.run import load
+from aae_mx.model import AAE, load
+from aae_mx.networks import noise
+from aae_mx.networks.build import n_weights, parameters, trained_parameters
+from aae_mx.networks.convolutions import conv_sizes
+from aae_mx.report import figures as run_figures
+from aae_mx.training import batches
+from aae_mx.training.optimizers import Adam, Learner
 
 nd = mx.nd
 
@@ -50,19 +48,19 @@ def conv_options(folder, **settings):
 @pytest.mark.parametrize("labels", ["none", "all", 20])
 def test_shapes_and_sizes(shape, labels):
     config = Config(arch="conv", prior="uniform", labels=labels, code_dim=6, filters=2)
-    networks = build_networks(config, shape, 10, mx.cpu())
+    networks = AAE(config, shape, "0123456789").networks
     images = nd.random.uniform(shape=(3, int(np.prod(shape))))
     codes = networks["encoder"](images)
     assert codes.shape == (3, 6)
     assert networks["decoder"](codes).shape == images.shape
     arrays = [p for network in networks.values() for p in parameters(network).values()]
-    assert n_parameters(config, shape, 10) == sum(p.data().size for p in arrays)
+    assert n_weights(networks) == sum(p.data().size for p in arrays)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3)])
 def test_sixteen_filters_can_be_trained(shape):
     """MXNet cannot go back through the layer that would give a grey image directly."""
-    networks = build_networks(Config(arch="conv", filters=16), shape, 10, mx.cpu())
+    networks = AAE(Config(arch="conv", filters=16), shape, "0123456789").networks
     images = nd.random.uniform(shape=(4, int(np.prod(shape))))
     with mx.autograd.record():
         loss = nd.mean((networks["decoder"](networks["encoder"](images)) - images) ** 2)
@@ -93,7 +91,7 @@ def test_too_small_images_are_refused_in_one_line(refused, idx_directory, tmp_pa
 def test_encoder_is_a_convolution_of_rows_of_pixels():
     """One layer against NumPy: the order of pixels and colours, padding and stride."""
     config = conv_config(init_std=0.5, activation="tanh")
-    encoder = build_networks(config, (8, 8, 3), 0, mx.cpu())["encoder"]
+    encoder = AAE(config, (8, 8, 3), ()).networks["encoder"]
     images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
     weight, dense, bias = (
         parameters(encoder)[f"layers.{name}"].data().asnumpy()
@@ -111,7 +109,7 @@ def test_encoder_is_a_convolution_of_rows_of_pixels():
 
 
 def test_decoder_is_the_transposed_convolution():
-    decoder = build_networks(conv_config(init_std=0.5), (8, 8, 3), 0, mx.cpu())["decoder"]
+    decoder = AAE(conv_config(init_std=0.5), (8, 8, 3), ()).networks["decoder"]
     p = {name: parameter.data().asnumpy() for name, parameter in parameters(decoder).items()}
     parameters(decoder)["layers.2.bias"].set_data(nd.array([1.0, 2, 3]))
     codes = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)
@@ -133,37 +131,20 @@ def prepared(**settings):
     config = conv_config(prior="uniform", labels="all", init_std=0.1, **settings)
     model = AAE(config, (28, 28, 3), "ab")
     images = nd.array(np.random.default_rng(0).random((6, 28 * 28 * 3)))
-    return model, training.build_optimizers(model), images, nd.array(np.eye(2)[[0, 1] * 3])
-
-
-@pytest.mark.parametrize("encoder_adam", ["separate", "shared"])
-def test_each_phase_changes_its_own_networks(encoder_adam):
-    """The running means and variances of their batch normalisation included."""
-    model, optimizers, images, condition = prepared(encoder_adam=encoder_adam)
-    state = values(model)
-    codes, *_ = training.reconstruction_phase(model, optimizers, images, 0.01, 0.01)
-    state, before = values(model), state
-    assert changed(before, state) == {"encoder", "decoder"}
-    prior_codes = nd.random.normal(shape=(6, 4))
-    training.discriminator_phase(model, optimizers, codes, prior_codes, condition, 0.01)
-    state, before = values(model), state
-    assert changed(before, state) == {"discriminator"}
-    training.generator_phase(model, optimizers, images, None, condition, 0.01)
-    state, before = values(model), state
-    assert changed(before, state) == {"encoder"}
+    return model, Learner(model.mode), images
 
 
 def test_running_means_are_not_optimized():
-    model, optimizers, _, _ = prepared()
+    model, learn, _ = prepared()
     for name in ("encoder", "decoder"):
-        names = set(parameters(model.networks[name])) - set(optimizers[name].means)
+        names = set(parameters(model.networks[name])) - set(learn.optimizers[name].means)
         assert names and all("running" in name for name in names)
 
 
 def test_in_use_batch_normalisation_has_its_running_means():
     """An image's code does not depend on those beside it, and using a model changes nothing."""
-    model, optimizers, images, _ = prepared()
-    training.reconstruction_phase(model, optimizers, images, 0.01, 0.01)
+    model, learn, images = prepared()
+    model.mode.reconstruction_phase(images, None, learn)
     before = values(model)
     pixels = images.asnumpy()
     together, alone = model.encode(pixels), model.encode(pixels[:1])
@@ -180,14 +161,14 @@ def test_in_use_batch_normalisation_has_its_running_means():
 @pytest.mark.parametrize("after_inference", [False, True])
 def test_adam_on_convolutions(after_inference):
     """Against the same arithmetic in NumPy, whatever layout inference has left weights in."""
-    model, _, images, _ = prepared()
+    model, _, images = prepared()
     if after_inference:
         model.reconstruct(images.asnumpy())
         nd.waitall()
     before = values(model)["encoder"]
-    adam = Adam(model.encoder, 0.1, 0.999, 1e-8, 5.0)
+    adam = Adam(trained_parameters(model.encoder), 0.1, 0.999, 1e-8, 5.0)
     with mx.autograd.record():
-        loss, _ = model.reconstruction_loss(model.decoder(model.encoder(images)), images)
+        loss, _ = model.mode.reconstruction_loss(model.decoder(model.encoder(images)), images)
     loss.backward()
     adam.step(0.01)
     for name in adam.means:
@@ -202,8 +183,8 @@ def test_batches_of_a_folder_are_those_of_its_pixels():
     model, *_ = prepared()
     images = np.random.default_rng(0).integers(256, size=(30, 28, 28, 3)).astype(np.uint8)
     labels = np.arange(30) % 2
-    in_memory = batches.epoch_batches(model, nd.array(to_unit(images)), labels, 1)
-    streamed = batches.epoch_batches(model, images, labels, 1)
+    in_memory = batches.epoch_batches(model.mode, nd.array(to_unit(images)), labels, 1)
+    streamed = batches.epoch_batches(model.mode, images, labels, 1)
     for a, b in zip(in_memory, streamed):
         np.testing.assert_array_equal(a.images.asnumpy(), b.images.asnumpy())
         np.testing.assert_array_equal(a.prior_codes.asnumpy(), b.prior_codes.asnumpy())
@@ -213,7 +194,7 @@ def test_images_in_colour_are_warped():
     images = np.arange(1.0, 91).reshape(2, 3, 5, 3)
     flat = nd.array(images.reshape(2, -1))
     maps = nd.array([(1, 0, 2 / 4, 0, 1, 0), (1, 0, 0, 0, -1, 0)])
-    warped = batches.warped(flat, (3, 5, 3), maps).asnumpy().reshape(2, 3, 5, 3)
+    warped = noise.warped(flat, (3, 5, 3), maps).asnumpy().reshape(2, 3, 5, 3)
     left = np.pad(images[0, :, 1:], ((0, 0), (0, 1), (0, 0)))
     np.testing.assert_allclose(warped, [left, images[1, ::-1]], atol=1e-4)
 
@@ -278,9 +259,9 @@ def titles_of_figures(run, monkeypatch):
             yield axes
         titles[path.stem] = axes.get_title() if hasattr(axes, "get_title") else None
 
-    original = plot.saved
+    original = run_figures.saved
     monkeypatch.setattr(plot, "saved", saved)
-    plot.plot_run(load(run))
+    run_figures.plot_run(load(run))
     return titles
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conftest import write_idx
 
-from aae_mx import data
 from aae_mx.config import Config
+from aae_mx.data import dataset as data
 from aae_mx.errors import ConfigError, InputError
 
 

@@ -4,16 +4,19 @@ import numpy as np
 import pytest
 from conftest import small_config
 
-from aae_mx import evaluate as evaluate_module
-from aae_mx import fit, metrics, priors
+from aae_mx import fit, priors
 from aae_mx.backend import mx
-from aae_mx.batches import training_labels
+from aae_mx.commands.evaluate import main
 from aae_mx.config import Config
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import InputError
-from aae_mx.evaluate import METRICS, evaluate, main, show, table
 from aae_mx.model import AAE
-from aae_mx.training import build_optimizers, train_epoch
+from aae_mx.report import evaluate as evaluate_module
+from aae_mx.report import metrics
+from aae_mx.report.evaluate import METRICS, evaluate, show, table
+from aae_mx.training import build_optimizers
+from aae_mx.training.batches import training_labels
+from aae_mx.training.loop import train_epoch
 
 NORMAL = np.random.default_rng(0).standard_normal
 
@@ -65,7 +68,9 @@ def test_label_agreement():
 )
 def test_label_agreement_of_the_priors(prior, ceiling):
     """The prior against itself, as measured for the baseline."""
-    (points, pieces), (codes, labels) = (priors.PRIORS[prior](n, draw(n)) for n in (20_000, 7000))
+    (points, pieces), (codes, labels) = (
+        priors.PRIORS[prior]().sample(n, draw(n)) for n in (20_000, 7000)
+    )
     agreement = metrics.label_agreement(codes, labels, points, pieces)
     assert agreement == pytest.approx(ceiling, abs=0.004)
 
@@ -207,7 +212,7 @@ def test_what_is_measured_is_the_model(tmp_path):
     model = fit(small_config(prior="uniform", labels="all"), tmp_path / "run", quiet=True)
     good = evaluate(model)
     labels = load_dataset(model.config).test_labels
-    prior, _ = priors.PRIORS["uniform"](300, draw(5), labels=labels)
+    prior, _ = priors.PRIORS["uniform"]().sample(300, draw(5), labels=labels)
     model.encode = lambda images: prior.astype(np.float32)
     perfect = evaluate(model)["metrics"]
     assert perfect["label_agreement"] > 0.97 > good["metrics"]["label_agreement"]

@@ -11,6 +11,7 @@ from conftest import small_config
 
 import aae_mx.model
 from aae_mx import export
+from aae_mx.commands import export as export_command
 from aae_mx.config import ACTIVATIONS
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError
@@ -39,18 +40,18 @@ def pixels(exported):
 
 def test_command(call, refused, supervised_run, tmp_path):
     out = tmp_path / "there"
-    status, output = call(export.main, supervised_run, "--out", out)
+    status, output = call(export_command.main, supervised_run, "--out", out)
     assert status == 0 and "on 300 held-out images they differ" in output, output
     assert sorted(path.name for path in out.iterdir()) == sorted(export.FILES)
     before = (out / "encoder.onnx").stat().st_ino
-    message = refused(export.main, supervised_run, "--out", out, code=2)
+    message = refused(export_command.main, supervised_run, "--out", out, code=2)
     assert f"--out {out}: it holds encoder.onnx already; add --overwrite" in message
-    assert call(export.main, supervised_run, "--out", out, "--overwrite")[0] == 0
+    assert call(export_command.main, supervised_run, "--out", out, "--overwrite")[0] == 0
     assert (out / "encoder.onnx").stat().st_ino != before, "it was replaced"
-    assert "no run here" in refused(export.main, tmp_path / "nowhere", code=1)
+    assert "no run here" in refused(export_command.main, tmp_path / "nowhere", code=1)
     (tmp_path / "file").write_text("mine")
     assert "cannot be made" in refused(
-        export.main, supervised_run, "--out", tmp_path / "file/export", code=1
+        export_command.main, supervised_run, "--out", tmp_path / "file/export", code=1
     )
 
 
@@ -146,7 +147,7 @@ def test_disagreement_leaves_nothing(refused, supervised_run, tmp_path, monkeypa
         return answer(path, given) + np.float32(2e-5) * (path.stem == file.split(".")[0][:7])
 
     monkeypatch.setattr(export, name, wrong)
-    message = refused(export.main, supervised_run, "--out", tmp_path / "out", code=1)
+    message = refused(export_command.main, supervised_run, "--out", tmp_path / "out", code=1)
     assert file in message and "differs from the model by 2.0e-05, more than 1e-05" in message
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
 
@@ -159,7 +160,7 @@ def test_nan_is_a_disagreement():
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
 def test_missing_extra_is_named(refused, supervised_run, tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    message = refused(export.main, supervised_run, "--out", tmp_path / "out", code=1)
+    message = refused(export_command.main, supervised_run, "--out", tmp_path / "out", code=1)
     assert f"ONNX files need the extra 'onnx' (import of {missing}" in message
     assert "pip install onnx onnxruntime" in message
     assert not (tmp_path / "out").exists()
@@ -170,7 +171,7 @@ def test_default_place_is_never_through_a_link(refused, supervised_run, tmp_path
     shutil.copytree(supervised_run, run)
     (tmp_path / "outside").mkdir()
     (run / "export").symlink_to(tmp_path / "outside")
-    assert "a link that leads out of the run" in refused(export.main, run, code=1)
+    assert "a link that leads out of the run" in refused(export_command.main, run, code=1)
     assert not list((tmp_path / "outside").iterdir())
 
 

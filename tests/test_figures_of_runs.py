@@ -16,7 +16,10 @@ from test_conv import conv_options
 from test_plotting import HOSTILE
 
 import aae_mx
-from aae_mx import evaluate, explore, files, plot, plotting, sample, train
+from aae_mx import files, sample, train
+from aae_mx.commands import evaluate, explore, plot
+from aae_mx.report import figures as run_figures
+from aae_mx.report import plotting
 
 WITHOUT = ("losses", "output", "pz", "qz", "reconstructions", "samples")
 
@@ -158,7 +161,7 @@ def test_folders_of_any_name(call, refused, tmp_path):
 
 
 def test_what_no_font_has_is_said(monkeypatch, call, supervised_run, tmp_path):
-    from aae_mx import canvas
+    from aae_mx.report import canvas
 
     monkeypatch.setattr(canvas, "fonts", lambda names: (("sans-serif",), frozenset("犬猫")))
     status, output = call(plot.main, supervised_run, "--out", tmp_path)
@@ -177,7 +180,7 @@ def test_samples_of_many_classes(monkeypatch):
     model = aae_mx.model.AAE(config, (4, 4), classes)
     shown = []
     monkeypatch.setattr(plotting, "show_samples", lambda *arguments: shown.extend(arguments))
-    draw, size = plot._samples(model, seed=0)
+    draw, size = run_figures._samples(model, seed=0)
     draw(None)
     samples, names, blocks, _ = shown
     assert samples.shape == (30, 3, 4, 4) and names == tuple(classes) and blocks == 3
@@ -196,6 +199,6 @@ def test_samples_of_some_classes(monkeypatch, n, columns, rows):
     )
     shown = []
     monkeypatch.setattr(plotting, "show_images", lambda *arguments: shown.extend(arguments))
-    draw, size = plot._samples(model, seed=0)
+    draw, size = run_figures._samples(model, seed=0)
     draw(None)
     assert shown[1] == columns and shown[0].shape == (rows * columns, 28, 28) and size == {}

@@ -13,12 +13,12 @@ import pytest
 from conftest import small_config
 
 import aae_mx
-from aae_mx import training
 from aae_mx.errors import InputError
 from aae_mx.files import check_directory, free_bytes, inside, lock, make_directory, write_aside
-from aae_mx.model import AAE
-from aae_mx.progress import Progress
-from aae_mx.run import Run, check_room
+from aae_mx.model import AAE, check_room
+from aae_mx.runs.directory import Run
+from aae_mx.training import loop as training
+from aae_mx.training.progress import Progress
 
 
 def failing(number):

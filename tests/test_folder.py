@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from conftest import small_config
 from PIL import Image, features
 
-from aae_mx import folder as folders
 from aae_mx import train
 from aae_mx.config import Config
+from aae_mx.data import folder as folders
 from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.files import lock
@@ -439,7 +439,7 @@ def test_one_process_decodes_while_others_wait(flat, tmp_path):
     """Four at once with no cache: one decodes the images, all have the same."""
     code = f"""
 import time
-from aae_mx import folder
+from aae_mx.data import folder
 from aae_mx.config import Config
 from aae_mx.data import load_dataset
 decode_all = folder.decode_all

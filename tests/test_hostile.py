@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 from aae_mx import load
 from aae_mx.config import Config
-from aae_mx.data import read_idx
+from aae_mx.data.dataset import read_idx
 from aae_mx.errors import ConfigError, InputError
-from aae_mx.run import checkpoints, read_description, read_history, read_snapshots, snapshots
+from aae_mx.runs.checkpoint import checkpoints
+from aae_mx.runs.directory import read_description
+from aae_mx.runs.history import read_history
+from aae_mx.runs.snapshots import read_snapshots, snapshots
 
 # Mutated files per loader and kind of file; `make test-all` takes many more.
 FUZZ = int(os.environ.get("AAE_MX_FUZZ", "150"))

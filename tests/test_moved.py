@@ -10,20 +10,25 @@ from conftest import SMALL_CONV, small_config, write_idx
 from PIL import Image
 
 import aae_mx
-from aae_mx import encode, evaluate, explore, export, plot, train
+from aae_mx import encode, train
+from aae_mx.commands import evaluate, explore, plot
+from aae_mx.commands import export as export_command
 from aae_mx.config import Config
 from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError
-from aae_mx.evaluate import evaluate as measure
-from aae_mx.plot import plot_run
-from aae_mx.run import load, load_data, read_description
+from aae_mx.model import load, load_data
+from aae_mx.report import evaluate as evaluating
+from aae_mx.report import figures as run_figures
+from aae_mx.report.evaluate import evaluate as measure
+from aae_mx.report.figures import plot_run
+from aae_mx.runs.directory import read_description
 
 READERS = [
     (plot.main, []),
     (plot.main, ["--animate"]),
     (evaluate.main, []),
     (explore.main, ["--grid", 3]),
-    (export.main, []),
+    (export_command.main, []),
     (encode.main, ["--split", "test", "--out", "codes.npz"]),
     (train.main, ["--no-figures", "--epochs", 2, "--quiet"]),
 ]
@@ -61,7 +66,7 @@ def test_every_command_can_be_told_where_the_pictures_are(
     moved, call, refused, monkeypatch, command, options
 ):
     without_drawing(monkeypatch)
-    if command is export.main:
+    if command is export_command.main:
         pytest.importorskip("onnx")
     options = arguments(command, options)
     message = refused(command, *options, code=1)
@@ -104,7 +109,7 @@ def refused_but_for_decoding(call, command, *options):
 
 @pytest.mark.parametrize(("command", "options"), READERS)
 def test_changed_data_are_refused(moved, call, command, options):
-    if command is export.main:
+    if command is export_command.main:
         pytest.importorskip("onnx")
     (moved / "now").rename(moved / "before")
     shutil.copy(moved / "before/discs/00.png", moved / "before/discs/more.png")
@@ -124,7 +129,7 @@ def test_the_new_place_is_kept_on_resume(moved):
 
 def test_moved_runs_in_python(moved, idx_directory):
     model = load("run")
-    for use in (plot_run, measure, plot.animate_run, load_data):
+    for use in (plot_run, measure, run_figures.animate_run, load_data):
         with pytest.raises(InputError, match="name the place where they are by --images DIR"):
             use(model)
     dataset = load_data(model, images="now", quiet=True)
@@ -135,7 +140,7 @@ def test_moved_runs_in_python(moved, idx_directory):
 
 
 def test_both_meanings_of_images_in_evaluate(moved, call, refused, monkeypatch):
-    metrics = dict.fromkeys(evaluate.METRICS)
+    metrics = dict.fromkeys(evaluating.METRICS)
 
     def measured(model, n, seed, dataset):
         return {"images": len(dataset.test_images[:n]), "metrics": metrics, "ideal": metrics}

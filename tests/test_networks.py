@@ -3,13 +3,15 @@ import pytest
 from conftest import small_config
 
 from aae_mx.backend import mx
-from aae_mx.networks import Discriminator, NoisyEncoder, build_networks, n_parameters, parameters
+from aae_mx.model import AAE, make_mode
+from aae_mx.networks.build import n_weights, parameters
+from aae_mx.networks.perceptrons import Discriminator, NoisyEncoder
 
 nd = mx.nd
 
 
 def build(**settings):
-    return build_networks(small_config(**settings), (4, 5), 10, mx.cpu())
+    return AAE(small_config(**settings), (4, 5), "0123456789").networks
 
 
 @pytest.mark.parametrize(("labels", "conditions"), [("none", 0), ("all", 10), (100, 11)])
@@ -25,7 +27,7 @@ def test_shapes(labels, conditions):
 def test_sizes_of_the_reference():
     from aae_mx.config import Config
 
-    networks = build_networks(Config(), (28, 28), 10, mx.cpu())
+    networks = AAE(Config(), (28, 28), "0123456789").networks
     sizes = {
         name: [p.shape for key, p in parameters(network).items() if key.endswith("weight")]
         for name, network in networks.items()
@@ -97,11 +99,13 @@ def test_the_label_reaches_the_discriminator():
 
 
 @pytest.mark.parametrize("labels", ["none", "all", 100])
-def test_n_parameters_counts_what_is_built(labels):
+def test_weights_are_counted_before_they_take_memory(labels):
     config = small_config(prior="uniform", labels=labels)
-    networks = build_networks(config, (4, 5), 10, mx.cpu())
+    networks = AAE(config, (4, 5), "0123456789").networks
     sizes = [p.data().size for n in networks.values() for p in parameters(n).values()]
-    assert n_parameters(config, (4, 5), 10) == sum(sizes)
+    assert n_weights(make_mode(config, (4, 5), "0123456789").networks) == sum(sizes)
+    wide = small_config(hidden=(100_000, 100_000))
+    assert n_weights(make_mode(wide, (4, 5), "0123456789").networks) > 2e10
 
 
 def test_condition_is_required_or_refused():

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from aae_mx import optimizer
 from aae_mx.backend import mx
-from aae_mx.networks import mlp, parameters
-from aae_mx.optimizer import Adam
+from aae_mx.networks.build import parameters
+from aae_mx.networks.perceptrons import mlp
+from aae_mx.training import adam as compiled_adam
+from aae_mx.training.optimizers import Adam
 
 OPTIONS = {"beta1": 0.1, "beta2": 0.999, "epsilon": 1e-8, "clip": 0.5}
 
@@ -12,10 +13,10 @@ OPTIONS = {"beta1": 0.1, "beta2": 0.999, "epsilon": 1e-8, "clip": 0.5}
 def stepped(monkeypatch, compiled, steps=4):
     """Weights after some steps on the same gradients, a few of which are clipped."""
     if not compiled:
-        monkeypatch.setattr(optimizer, "_library", None)
+        monkeypatch.setattr(compiled_adam, "library", None)
     network = mlp([7, 31, 3], "relu")
     network.initialize(mx.init.Zero())
-    adam = Adam(network, **OPTIONS)
+    adam = Adam(parameters(network), **OPTIONS)
     assert adam.compiled == compiled
     rng = np.random.default_rng(0)
     for step in range(1, steps + 1):
@@ -48,7 +49,7 @@ def by_hand(steps=4):
 @pytest.mark.parametrize(("compiled", "threads"), [(False, 1), (True, 1), (True, 2), (True, 5)])
 def test_adam(monkeypatch, compiled, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
-    if compiled and optimizer._library is None:
+    if compiled and compiled_adam.library is None:
         pytest.skip("adam.c was not compiled: no C compiler when the package was installed")
     result, expected = stepped(monkeypatch, compiled), by_hand()
     assert result.keys() == expected.keys()
@@ -59,7 +60,7 @@ def test_adam(monkeypatch, compiled, threads):
 
 def test_compiled_is_mxnets_own(monkeypatch):
     """The two differ by the rounding of float32 only."""
-    if optimizer._library is None:
+    if compiled_adam.library is None:
         pytest.skip("adam.c was not compiled: no C compiler when the package was installed")
     compiled = stepped(monkeypatch, True, steps=50)
     operators = stepped(monkeypatch, False, steps=50)
@@ -71,12 +72,12 @@ def test_compiled_is_mxnets_own(monkeypatch):
 def test_no_state_becomes_denormal(monkeypatch, compiled):
     """They take the processor a hundred times as long, and threads may treat them differently."""
     if not compiled:
-        monkeypatch.setattr(optimizer, "_library", None)
-    elif optimizer._library is None:
+        monkeypatch.setattr(compiled_adam, "library", None)
+    elif compiled_adam.library is None:
         pytest.skip("adam.c was not compiled: no C compiler when the package was installed")
     network = mlp([1, 1], "relu")
     network.initialize(mx.init.Zero())
-    adam = Adam(network, **OPTIONS)
+    adam = Adam(parameters(network), **OPTIONS)
     # Means fall to a tenth in a step without a gradient, squares by a thousandth.
     adam.means["0.weight"][:], adam.squares["0.weight"][:] = -9e-38, 1.2e-38
     adam.means["0.bias"][:], adam.squares["0.bias"][:] = 3e-37, 1.1758e-38

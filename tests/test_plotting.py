@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from aae_mx import canvas, plotting, priors
+from aae_mx import priors
+from aae_mx.report import canvas, plotting
 
 # Names of classes that a renderer could take for something else.
 HOSTILE = [
@@ -178,7 +179,9 @@ def test_project_of_codes_that_span_no_plane():
     ],
 )
 def test_plane_spans_what_the_prior_spans(prior, settings, extent):
-    codes, _ = priors.PRIORS[prior](12_800, np.random.default_rng(0), **settings)
+    settings = dict(settings)
+    dim = settings.pop("code_dim", 2)
+    codes, _ = priors.PRIORS[prior](**settings).sample(12_800, np.random.default_rng(0), dim)
     assert plotting.plane_extent(codes) == pytest.approx(extent)
 
 

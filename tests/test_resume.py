@@ -13,18 +13,17 @@ import pytest
 from conftest import small_config, small_options
 
 import aae_mx
-from aae_mx import batches, evaluate, train, training
+from aae_mx import train
+from aae_mx.commands import evaluate
 from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError, Interrupted
-from aae_mx.run import (
-    Position,
-    Run,
-    checkpoints,
-    finished_epochs,
-    load,
-    read_history,
-    read_snapshots,
-)
+from aae_mx.model import load
+from aae_mx.runs.checkpoint import Position, checkpoints, finished_epochs
+from aae_mx.runs.directory import Run
+from aae_mx.runs.history import read_history
+from aae_mx.runs.snapshots import read_snapshots
+from aae_mx.training import batches
+from aae_mx.training import loop as training
 
 FORMULATIONS = [
     {"recipe": "reference"},

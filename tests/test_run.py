@@ -16,7 +16,10 @@ from aae_mx.backend import context
 from aae_mx.data import load_dataset
 from aae_mx.errors import AAEError, ConfigError, InputError
 from aae_mx.files import write_aside
-from aae_mx.run import Run, _digest, checkpoints, load, read_history
+from aae_mx.model import load
+from aae_mx.runs.checkpoint import _digest, checkpoints
+from aae_mx.runs.directory import Run
+from aae_mx.runs.history import read_history
 
 LAST = "checkpoints/checkpoint-00002-0000000.npz"
 

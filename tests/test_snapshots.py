@@ -8,10 +8,14 @@ from PIL import Image
 from test_resume import stop_after
 
 import aae_mx
-from aae_mx import batches, plot, plotting, train
+from aae_mx import train
+from aae_mx.commands import plot
 from aae_mx.data import load_dataset
 from aae_mx.errors import InputError, Interrupted
-from aae_mx.run import read_history, read_snapshots, snapshots
+from aae_mx.report import plotting
+from aae_mx.runs.history import read_history
+from aae_mx.runs.snapshots import read_snapshots, snapshots
+from aae_mx.training import batches
 
 CONFIG = small_config(prior="swiss_roll", labels="all", epochs=3)
 

@@ -35,7 +35,7 @@ def test_a_user_without_a_home(image_folder, supervised_run, tmp_path):
     """The images' cache and matplotlib's go to a directory of the user's own."""
     (tmp_path / "temporary").mkdir()
     code = f"""{NOBODY}
-from aae_mx import plotting
+from aae_mx.report import plotting
 from aae_mx.config import Config
 from aae_mx.data import load_dataset
 assert len(load_dataset(Config(images={str(image_folder)!r})).train_images) == 36
@@ -117,7 +117,8 @@ def test_a_working_directory_that_is_gone(supervised_run, tmp_path):
 import os
 os.chdir({str(tmp_path / "gone")!r})
 os.rmdir({str(tmp_path / "gone")!r})
-from aae_mx import plot, train
+from aae_mx import train
+from aae_mx.commands import plot
 for command, arguments in (
     (train.main, {small_options()!r}),
     (train.main, {[*small_options(), "--images", "pictures"]!r}),

@@ -7,7 +7,8 @@ import sys
 import pytest
 from test_plotting import HOSTILE
 
-from aae_mx import evaluate, train
+from aae_mx import train
+from aae_mx.commands import evaluate
 from aae_mx.errors import InputError
 from aae_mx.text import printable, say, shortened
 

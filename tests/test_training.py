@@ -4,33 +4,75 @@ import numpy as np
 import pytest
 from conftest import small_config, small_options
 
-from aae_mx import Config, batches, fit, load, train, training
+from aae_mx import Config, fit, load, train
 from aae_mx.backend import mx
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError
-from aae_mx.losses import AdversarialLoss, LabelLoss, ReconstructionLoss
 from aae_mx.model import AAE
-from aae_mx.networks import parameters
-from aae_mx.run import METRICS, checkpoints, read_history
+from aae_mx.modes import label_prior
+from aae_mx.networks import noise
+from aae_mx.networks.build import parameters
+from aae_mx.networks.losses import AdversarialLoss, LabelLoss, ReconstructionLoss
+from aae_mx.runs.checkpoint import checkpoints
+from aae_mx.runs.history import read_history
+from aae_mx.training import batches
+from aae_mx.training import loop as training
+from aae_mx.training.optimizers import Learner
 
 nd = mx.nd
 
+RATES = ("reconstruction_rate", "decoder_rate", "discriminator_rate", "generator_rate")
+# Every kind of training, {name: settings}: what all of them have to keep is tested over it.
+KINDS = {
+    "unsupervised": {},
+    "supervised": {"prior": "uniform", "labels": "all"},
+    "one Adam": {"prior": "uniform", "labels": "all", "encoder_adam": "shared"},
+    "without classifier": {"prior": "swiss_roll", "labels": "all", "classifier_weight": 0.0},
+    "semi-supervised": {"prior": "gaussian_mixture", "labels": 20},
+    "SGD": {"prior": "uniform", "labels": 20, "optimizer": "sgd"},
+    "classification": {"mode": "classification", "labels": 20},
+    "classification, all": {"mode": "classification", "labels": "all", "prior": "swiss_roll"},
+    "classification, paper": {"mode": "classification", "labels": 20, "recipe": "paper"},
+    "convolutions": {
+        "arch": "conv",
+        "hidden": None,
+        "filters": 4,
+        "prior": "uniform",
+        "labels": 20,
+    },
+    "classification, convolutions": {
+        **{"arch": "conv", "hidden": None, "filters": 4, "mode": "classification", "labels": 20},
+    },
+}
+
+
+def kind_model(kind, **settings):
+    """A model of a kind, of images that its networks can have."""
+    config = small_config(**{**KINDS[kind], **settings})
+    return AAE(config, (8, 8) if config.arch == "conv" else (4, 5), "0123456789")
+
 
 def prepared(labels="all", **settings):
-    """A model, its optimizers, a batch, codes of the prior and a condition of labels."""
-    config = small_config(prior="uniform", labels=labels, init_std=0.1, **settings)
-    model = AAE(config, (4, 5), "0123456789")
+    """A label_prior mode, its Learner, images, codes of the prior and a condition of labels."""
+    rates = dict.fromkeys(RATES, 0.01)
+    config = small_config(prior="uniform", labels=labels, init_std=0.1, **{**rates, **settings})
+    mode = AAE(config, (4, 5), "0123456789").mode
     rng = np.random.default_rng(0)
     images = nd.array(rng.random((6, 20)))
     prior_codes = nd.array(rng.standard_normal((6, 2)))
-    condition = nd.array(np.eye(model.discriminator.n_conditions)[rng.integers(10, size=6)])
-    return model, training.build_optimizers(model), images, prior_codes, condition
+    n_conditions = mode.networks["discriminator"].n_conditions
+    condition = nd.array(np.eye(n_conditions)[rng.integers(10, size=6)])
+    return mode, Learner(mode), images, prior_codes, condition
 
 
-def values(model):
+def fool(mode, learn, images, condition, guesses=None):
+    return mode.generator_phase(images, batches.Batch(condition=condition), guesses, learn)
+
+
+def values(mode):
     return {
         name: {key: p.data().asnumpy() for key, p in parameters(network).items()}
-        for name, network in model.networks.items()
+        for name, network in mode.networks.items()
     }
 
 
@@ -45,109 +87,160 @@ def changed(before, after):
     return names
 
 
-@pytest.mark.parametrize("encoder_adam", ["separate", "shared"])
-def test_each_phase_changes_its_own_networks(encoder_adam):
-    model, optimizers, images, prior_codes, condition = prepared(encoder_adam=encoder_adam)
-    state = values(model)
+class Watched(Learner):
+    """A Learner that keeps, for each call, what it was to move and the networks that changed."""
 
-    codes, *_ = training.reconstruction_phase(model, optimizers, images, 0.01, 0.01)
-    state, before = values(model), state
-    assert changed(before, state) == {"encoder", "decoder"}
+    def __init__(self, mode):
+        super().__init__(mode)
+        self.calls = []
 
-    training.discriminator_phase(model, optimizers, codes, prior_codes, condition, 0.01)
-    state, before = values(model), state
-    assert changed(before, state) == {"discriminator"}
-
-    training.classifier_phase(model, optimizers, prior_codes, condition, 0.01)
-    state, before = values(model), state
-    assert changed(before, state) == {"classifier"}
-
-    training.generator_phase(model, optimizers, images, None, condition, 0.01)
-    state, before = values(model), state
-    assert changed(before, state) == {"encoder"}
+    def __call__(self, loss, *names):
+        before = values(self.mode)
+        super().__call__(loss, *names)
+        moved = {network for name in names for network in self.mode.optimizers[name].networks}
+        self.calls.append((names, moved, changed(before, values(self.mode))))
 
 
-def test_using_a_model_changes_nothing():
-    model, _, images, _, _ = prepared()
-    before = values(model)
-    model.encode(images.asnumpy())
-    model.reconstruct(images.asnumpy())
+def one_batch(mode, n=60, epoch=1):
+    """The first batch of random images of an epoch; every tenth image has each label."""
+    rng = np.random.default_rng(0)
+    images, labels = nd.array(rng.random((n, mode.n_pixels))), None
+    if mode.config.labels_kind != "none":
+        labels = np.arange(n) % 10
+        if mode.config.labels_kind == "some":
+            labels[20:] = 10
+    return next(batches.epoch_batches(mode, images, labels, epoch))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_phase_changes_exactly_its_networks(kind):
+    mode = kind_model(kind, init_std=0.1).mode
+    learn = Watched(mode)
+    measured = mode.step(one_batch(mode), learn)
+    assert tuple(measured) == mode.metrics
+    assert all(np.isfinite(value.asscalar()) for value in measured.values())
+    assert mode.codes.shape == (len(one_batch(mode).images), mode.code_dim)
+    for names, moved, differ in learn.calls:
+        assert differ == moved, names
+    # Every optimizer has its turn, and every network learns.
+    assert {name for names, _, _ in learn.calls for name in names} == set(mode.optimizers)
+    assert set.union(*(moved for _, moved, _ in learn.calls)) == set(mode.networks)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_using_a_model_changes_nothing(kind):
+    model = kind_model(kind, init_std=0.1)
+    images = np.random.default_rng(0).random((6, model.n_pixels))
+    before = values(model.mode)
+    model.encode(images)
+    model.reconstruct(images)
     model.sample(5, seed=0)
-    assert changed(before, values(model)) == set()
+    if model.mode.classifies:
+        assert model.classify(images).sum(axis=1) == pytest.approx(1)
+    assert changed(before, values(model.mode)) == set()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "unsupervised"])
+def test_labels_reach_the_encoder(kind):
+    """The same batch with other labels leaves another encoder."""
+    results = []
+    for shift in (0, 1):
+        mode = kind_model(kind, init_std=0.1).mode
+        batch = one_batch(mode)
+        for name in ("condition", "labels"):
+            if name in batch:
+                # The last column says "unknown", where there is one.
+                rows = batch[name].asnumpy()
+                rows[:, :10] = np.roll(rows[:, :10], shift, axis=1)
+                batch[name] = nd.array(rows)
+        mode.step(batch, Learner(mode))
+        results.append(values(mode)["encoder"])
+    assert any((results[0][key] != results[1][key]).any() for key in results[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_goes_into_arrays_and_back(kind):
+    from aae_mx.training.optimizers import state_shapes
+
+    mode = kind_model(kind).mode
+    learn, other = Learner(mode), Learner(mode)
+    mode.step(one_batch(mode), learn)
+    state = learn.state()
+    shapes = {name: (array.dtype.str, array.shape) for name, array in state.items()}
+    assert shapes == state_shapes(mode)
+    other.set_state(state)
+    for name, array in other.state().items():
+        np.testing.assert_array_equal(array, state[name])
+    assert any(array.any() for name, array in state.items() if not name.endswith("steps"))
 
 
 def test_generator_gradient_reaches_the_first_layer_of_the_encoder():
-    model, optimizers, images, _, condition = prepared()
-    training.generator_phase(model, optimizers, images, None, condition, 0.01)
-    gradient = parameters(model.encoder)["layers.0.weight"].grad().asnumpy()
+    mode, learn, images, _, condition = prepared()
+    fool(mode, learn, images, condition)
+    gradient = parameters(mode.networks["encoder"])["layers.0.weight"].grad().asnumpy()
     assert np.abs(gradient).max() > 0
 
 
 def test_generator_learns_to_fool_and_discriminator_to_tell():
-    model, optimizers, images, prior_codes, condition = prepared()
-    codes = nd.array(model.encode(images.asnumpy()))
-    first = [
-        training.discriminator_phase(model, optimizers, codes, prior_codes, condition, 0.01)
-        for _ in range(60)
-    ]
+    mode, learn, images, prior_codes, condition = prepared()
+    codes = mode.encode(images)
+    first = [mode.discriminator_phase(codes, prior_codes, condition, learn) for _ in range(60)]
     assert first[-1][0].asscalar() < first[0][0].asscalar() - 0.1
     assert first[-1][1].asscalar() > 0.9
-    fooled = [
-        training.generator_phase(model, optimizers, images, None, condition, 0.01)
-        for _ in range(60)
-    ]
+    fooled = [fool(mode, learn, images, condition) for _ in range(60)]
     assert fooled[-1][0].asscalar() < fooled[0][0].asscalar() - 0.1
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_the_classifier_pulls_codes_of_images_to_the_pieces_of_their_labels(known):
     """Of labels that are known, and of pseudo-labels."""
-    model, optimizers, images, _, condition = prepared("all" if known else 10)
+    mode, learn, images, _, condition = prepared("all" if known else 10, generator_rate=0.003)
     labels, guesses = condition[:, :10], None
     if not known:
         guesses, condition = labels, nd.one_hot(nd.array([10] * len(images)), 11)
-    codes, pieces = (nd.array(values) for values in model.sample_prior(1000, seed=0))
+    drawn = mode.sample_prior(1000, np.random.default_rng(0))
+    codes, pieces = (nd.array(values) for values in drawn)
     for _ in range(100):
-        training.classifier_phase(model, optimizers, codes, nd.one_hot(pieces, 10), 0.01)
-    told = model.classifier(codes).argmax(axis=1)
+        mode.classifier_phase(codes, nd.one_hot(pieces, 10), learn)
+    told = mode.classifier(codes).argmax(axis=1)
     assert (told == pieces).mean().asscalar() > 0.8
 
     # Without a discriminator that tells anything.
-    for parameter in parameters(model.discriminator).values():
+    for parameter in parameters(mode.networks["discriminator"]).values():
         parameter.set_data(nd.zeros(parameter.shape))
 
     def loss():
-        return model.label_loss(model.classifier(model.encoder(images)), labels).asscalar()
+        return mode.label_loss(mode.classifier(mode.encode(images)), labels).asscalar()
 
     first = loss()
     for _ in range(100):
-        training.generator_phase(model, optimizers, images, None, condition, 0.003, guesses=guesses)
+        fool(mode, learn, images, condition, guesses)
     assert loss() < 0.5 * first
 
 
 def test_pseudo_labels_are_what_the_classifier_is_sure_of():
     # Softmaxes of (0.95, 0.05), (0.05, 0.95), (0.85, 0.15) and (0.95, 0.05); the last has a label.
     logits = nd.log(nd.array([[19, 1], [1, 19], [17, 3], [19, 1]]))
-    model = SimpleNamespace(classes="01", classifier={"codes": logits}.get)
+    mode = SimpleNamespace(classes="01", classifier={"codes": logits}.get)
     condition = nd.array([[0, 0, 1], [0, 0, 1], [0, 0, 1], [0, 1, 0]])
-    guesses = training.pseudo_labels(model, "codes", condition)
+    guesses = label_prior.LabelPrior.guess(mode, "codes", condition)
     np.testing.assert_array_equal(guesses.asnumpy(), [[1, 0], [0, 1], [0, 0], [0, 0]])
 
 
 def test_pseudo_labels_gain_weight(monkeypatch):
-    model, optimizers, *_ = prepared(10, pseudo_label_weight=0.5, epochs=1, batch_size=20)
+    mode, learn, *_ = prepared(10, pseudo_label_weight=0.5, epochs=1, batch_size=20)
     images, labels = nd.random.uniform(shape=(60, 20)), np.arange(60) // 6
     labels[10:] = 10
     given = []
 
     def watched(*arguments):
-        given.append(arguments[-1].asnumpy())
+        given.append(arguments[2].asnumpy())
         return phase(*arguments)
 
-    phase = training.generator_phase
-    monkeypatch.setattr(training, "generator_phase", watched)
-    monkeypatch.setattr(training, "SURE", 0)
-    training.train_epoch(model, optimizers, images, labels, 1, lambda step, means: None)
+    phase = mode.generator_phase
+    monkeypatch.setattr(mode, "generator_phase", watched)
+    monkeypatch.setattr(label_prior, "SURE", 0)
+    training.train_epoch(mode, learn, images, labels, 1, lambda step, means: None)
     # Four steps, of 15 of the images and 5 of those with a label; with SURE at 0, any guess.
     assert [values.max() for values in given] == pytest.approx([0, 0.125, 0.25, 0.375])
     assert all(not values[15:].any() for values in given)
@@ -205,10 +298,10 @@ def test_cross_entropy_stays_finite():
 @pytest.mark.parametrize(("reduction", "factor"), [("sum", 1), ("mean", 1 / 20)])
 @pytest.mark.parametrize("reconstruction", ["squared_error", "cross_entropy"])
 def test_reconstruction_phase_reports_its_loss(reduction, factor, reconstruction):
-    model, optimizers, images, _, _ = prepared(reduction=reduction, reconstruction=reconstruction)
+    mode, learn, images, _, _ = prepared(reduction=reduction, reconstruction=reconstruction)
     x = images.asnumpy()
-    decoded = model.reconstruct(x).reshape(x.shape).astype(float)
-    _, loss, l2 = training.reconstruction_phase(model, optimizers, images, 0.01, 0.01)
+    decoded = mode.decode(mode.encode(images)).asnumpy().astype(float)
+    loss, l2 = mode.reconstruction_phase(images, None, learn)
     if reconstruction == "squared_error":
         expected = 0.5 * ((decoded - x) ** 2).sum(axis=1).mean()
     else:
@@ -220,19 +313,19 @@ def test_reconstruction_phase_reports_its_loss(reduction, factor, reconstruction
 
 def test_decoder_gradient_of_the_reference():
     """The original's output node has the gradient (x̂ − x) / pixels / batch before the sigmoid's."""
-    model, optimizers, images, _, _ = prepared(reduction="mean")
+    mode, learn, images, _, _ = prepared(reduction="mean")
     x = images.asnumpy()
-    decoded = model.reconstruct(x).reshape(x.shape)
-    training.reconstruction_phase(model, optimizers, images, 0.01, 0.01)
+    decoded = mode.decode(mode.encode(images)).asnumpy()
+    mode.reconstruction_phase(images, None, learn)
     expected = ((decoded - x) / 20 * decoded * (1 - decoded)).mean(axis=0)
-    bias = parameters(model.decoder)["layers.2.bias"].grad().asnumpy()
+    bias = parameters(mode.networks["decoder"])["layers.2.bias"].grad().asnumpy()
     np.testing.assert_allclose(bias, expected, rtol=1e-3, atol=1e-7)
 
 
 def test_discriminator_gradient_is_the_sum_of_two_passes():
-    model, optimizers, images, prior_codes, condition = prepared()
-    codes = nd.array(model.encode(images.asnumpy()))
-    discriminator = model.discriminator
+    mode, learn, images, prior_codes, condition = prepared()
+    codes = mode.encode(images)
+    discriminator = mode.networks["discriminator"]
 
     def entropy(codes, target):
         logits = discriminator(codes, condition).asnumpy().ravel().astype(float)
@@ -244,21 +337,19 @@ def test_discriminator_gradient_is_the_sum_of_two_passes():
     gradients = []
     for rows, target in ((codes, 0.0), (prior_codes, 1.0)):
         with mx.autograd.record():
-            loss, _ = model.adversarial_loss(
-                discriminator(rows, condition), nd.full((6, 1), target)
-            )
+            loss, _ = AdversarialLoss()(discriminator(rows, condition), nd.full((6, 1), target))
         loss.backward()
         gradients.append(parameters(discriminator)["layers.0.weight"].grad().asnumpy().copy())
-    measured = training.discriminator_phase(model, optimizers, codes, prior_codes, condition, 0.01)
+    measured = mode.discriminator_phase(codes, prior_codes, condition, learn)
     np.testing.assert_allclose([m.asscalar() for m in measured], np.mean(parts, axis=0), rtol=1e-4)
     both = parameters(discriminator)["layers.0.weight"].grad().asnumpy()
     np.testing.assert_allclose(both, sum(gradients), rtol=1e-3, atol=1e-7)
 
 
 def test_encoder_optimizers():
-    separate = prepared()[1]
+    separate = prepared()[1].optimizers
     assert separate["generator"] is not separate["encoder"]
-    shared = prepared(encoder_adam="shared")[1]
+    shared = prepared(encoder_adam="shared")[1].optimizers
     assert shared["generator"] is shared["encoder"]
 
 
@@ -283,7 +374,8 @@ def test_labels_of_the_formulations():
 def test_prior_samples_match_the_labels():
     config = small_config(prior="uniform", labels=50)
     labels = np.array([0] * 500 + [9] * 500 + [10] * 5000)
-    codes, pieces = batches.draw_prior(config, labels, 6000, 10, np.random.default_rng(0))
+    mode = AAE(config, (4, 5), "0123456789").mode
+    codes, pieces = mode._prior_codes(np.random.default_rng(0), labels, 6000)
     cell = np.floor(codes + 2).astype(int)
     piece = cell[:, 1] * 4 + cell[:, 0]
     np.testing.assert_array_equal(piece, pieces)
@@ -296,20 +388,18 @@ def test_unknown_labels_are_the_last_entry(monkeypatch):
     """What the discriminator is given: one-hots of n + 1 entries, as many unknown as there are."""
     config = small_config(prior="uniform", labels=50, discriminator_steps=1)
     dataset = load_dataset(config)
-    model = AAE(config, dataset.image_shape, dataset.classes)
+    mode = AAE(config, dataset.image_shape, dataset.classes).mode
     labels = batches.training_labels(config, dataset)
     given = []
-    phase = training.discriminator_phase
+    phase = mode.discriminator_phase
 
-    def watched(model, optimizers, codes, prior_codes, condition, rate):
+    def watched(codes, prior_codes, condition, learn):
         given.append(condition.asnumpy())
-        return phase(model, optimizers, codes, prior_codes, condition, rate)
+        return phase(codes, prior_codes, condition, learn)
 
-    monkeypatch.setattr(training, "discriminator_phase", watched)
+    monkeypatch.setattr(mode, "discriminator_phase", watched)
     images = nd.array(to_unit(dataset.train_images))
-    training.train_epoch(
-        model, training.build_optimizers(model), images, labels, 1, lambda step, means: None
-    )
+    training.train_epoch(mode, Learner(mode), images, labels, 1, lambda step, means: None)
     given = np.concatenate(given)
     # A quarter (12 of 50) of each of the 8 batches is drawn from the 50 labelled images.
     assert given.shape == (300 + 8 * 12, 11)
@@ -326,8 +416,11 @@ def test_with_labelled_keeps_the_whole_pass():
     np.testing.assert_array_equal(np.concatenate([part[:-5] for part in parts]), order)
     assert all(set(part[-5:]) <= {7, 70} for part in parts)
     config = small_config(prior="uniform", labels=50, batch_size=20)
-    assert batches.steps_per_epoch(config, 100) == 7 == len(parts)
-    assert batches.steps_per_epoch(small_config(batch_size=20), 101) == 6
+    mode = AAE(config, (4, 5), "01").mode
+    assert batches.steps_per_epoch(mode, 100) == 7 == len(parts)
+    assert batches.images_per_epoch(mode, 100) == 135
+    other = AAE(small_config(batch_size=20), (4, 5), "01").mode
+    assert batches.steps_per_epoch(other, 101) == 6
 
 
 def test_warped():
@@ -345,19 +438,22 @@ def test_warped():
     }
     for numbers, result in expected.items():
         maps = nd.array([numbers, (1, 0, 0, 0, 1, 0)])
-        moved = batches.warped(flat, (5, 5), maps).asnumpy().reshape(2, 5, 5)
+        moved = noise.warped(flat, (5, 5), maps).asnumpy().reshape(2, 5, 5)
         np.testing.assert_allclose(moved[0], result[0], atol=1e-4)
         np.testing.assert_allclose(moved[1], images[1], atol=1e-4)
 
 
 def test_each_image_is_warped_by_a_little():
     config = small_config(image_warp=0.1, labels="all", prior="uniform", batch_size=5)
-    model = AAE(config, (21, 21), "01")
+    mode = AAE(config, (21, 21), "01").mode
     dots = np.zeros((300, 21, 21), np.float32)
     dots[:, 5, 15] = 1
     images = nd.array(dots.reshape(300, 441))
     labels = np.zeros(300, int)
-    drawn = [batch.images.asnumpy() for batch in batches.epoch_batches(model, images, labels, 1)]
+    drawn = [
+        noise.warped(batch.images, (21, 21), batch.maps).asnumpy()
+        for batch in batches.epoch_batches(mode, images, labels, 1)
+    ]
     places = np.concatenate(drawn).reshape(300, 21, 21)
     assert len(np.unique(places, axis=0)) == 300
     rows, columns = (np.unique(axis) for axis in np.nonzero(places)[1:])
@@ -365,49 +461,62 @@ def test_each_image_is_warped_by_a_little():
     # interpolation and the inverse of the map add a little.
     assert 2 <= rows.min() <= 4 and 6 <= rows.max() <= 8
     assert 12 <= columns.min() <= 14 and 16 <= columns.max() <= 18
-    again = next(batches.epoch_batches(model, images, labels, 1))
-    np.testing.assert_array_equal(again.images.asnumpy(), drawn[0])
-    assert again.generator_images is again.images
+    again = next(batches.epoch_batches(mode, images, labels, 1))
+    again = noise.warped(again.images, (21, 21), again.maps)
+    np.testing.assert_array_equal(again.asnumpy(), drawn[0])
 
 
-def test_images_are_warped_once_more_for_pseudo_labels():
-    config = small_config(image_warp=0.1, labels=10, prior="uniform")
-    model = AAE(config, (5, 5), "01")
+def test_images_are_warped_once_more_for_pseudo_labels(monkeypatch):
     images, labels = nd.random.uniform(shape=(300, 25)), np.arange(300) % 2
-    batch, again = (next(batches.epoch_batches(model, images, labels, 1)) for _ in range(2))
-    once, twice = batch.images.asnumpy(), batch.generator_images.asnumpy()
+
+    def seen(**settings):
+        """What the reconstruction phase and the generator phase get."""
+        config = small_config(image_warp=0.1, labels=10, prior="uniform", **settings)
+        mode = AAE(config, (5, 5), "01").mode
+        given = []
+        for name in ("reconstruction_phase", "generator_phase"):
+            phase = getattr(mode, name)
+
+            def watched(images, *others, phase=phase):
+                given.append(images)
+                return phase(images, *others)
+
+            monkeypatch.setattr(mode, name, watched)
+        mode.step(next(batches.epoch_batches(mode, images, labels, 1)), Learner(mode))
+        return given
+
+    once, twice = (given.asnumpy() for given in seen())
     assert (once != twice).any(axis=1).all()
     # Noise changes much when it is moved a little, but is not of another image.
     assert 0.3 < np.corrcoef(once.ravel(), twice.ravel())[0, 1] < 0.95
-    np.testing.assert_array_equal(again.generator_images.asnumpy(), twice)
-    config = small_config(image_warp=0.1, labels=10, prior="uniform", pseudo_label_weight=0)
-    batch = next(batches.epoch_batches(AAE(config, (5, 5), "01"), images, labels, 1))
-    assert batch.generator_images is batch.images
+    np.testing.assert_array_equal(seen()[1].asnumpy(), twice)
+    first, second = seen(pseudo_label_weight=0)
+    assert first is second
 
 
 def test_each_discriminator_step_has_prior_samples_of_its_own():
     config = small_config(discriminator_steps=3, prior="uniform", labels="all", code_noise=0.1)
-    model = AAE(config, (4, 5), "0123456789")
-    optimizers = training.build_optimizers(model)
+    mode = AAE(config, (4, 5), "0123456789").mode
+    learn = Learner(mode)
     images, labels = nd.random.uniform(shape=(50, 20)), np.arange(50) % 10
-    batch = next(batches.epoch_batches(model, images, labels, 1))
+    batch = next(batches.epoch_batches(mode, images, labels, 1))
     assert batch.prior_codes.shape == batch.code_noise.shape == (50, 3, 2)
     prior = batch.prior_codes.asnumpy()
     assert (prior[:, 0] != prior[:, 1]).all() and (prior[:, 1] != prior[:, 2]).all()
-    training.train_step(model, optimizers, batch)
-    counts = {name: adam.steps for name, adam in optimizers.items()}
+    mode.step(batch, learn)
+    counts = {name: adam.steps for name, adam in learn.optimizers.items()}
     once = dict.fromkeys(["encoder", "decoder", "classifier", "generator"], 1)
     assert counts == {**once, "discriminator": 3}
 
 
 @pytest.mark.parametrize(("decay", "power"), [("linear", 1), ("quadratic", 2)])
 def test_noise_falls_to_zero(decay, power):
-    noise = {"code_noise": 0.5, "hidden_noise": 0.7, "image_warp": 0, "code_noise_decay": decay}
-    config = small_config(prior="uniform", labels="all", epochs=2, batch_size=400, **noise)
-    model = AAE(config, (4, 5), "0123456789")
+    some = {"code_noise": 0.5, "hidden_noise": 0.7, "image_warp": 0, "code_noise_decay": decay}
+    config = small_config(prior="uniform", labels="all", epochs=2, batch_size=400, **some)
+    mode = AAE(config, (4, 5), "0123456789").mode
     images, labels = nd.zeros((4000, 20)), np.arange(4000) % 10
     for epoch, first, last in ((1, 1, 0.5), (2, 0.5, 0)):
-        steps = list(batches.epoch_batches(model, images, labels, epoch))
+        steps = list(batches.epoch_batches(mode, images, labels, epoch))
         for batch, left in ((steps[0], first), (steps[-1], last)):
             for values in (batch.generator_noise, batch.code_noise):
                 std = values.asnumpy().std()
@@ -426,24 +535,19 @@ def test_noise_falls_to_zero(decay, power):
 def test_every_image_is_seen_once_each_epoch(monkeypatch):
     """Also where the last batch is smaller than the others."""
     config = small_config(limit=130, epochs=1)
-    model = AAE(config, (1, 2), "01")
+    mode = AAE(config, (1, 2), "01").mode
     seen = []
-    phase = training.reconstruction_phase
+    step = mode.step
 
-    def watched(model, optimizers, images, *rates):
-        seen.append(images.asnumpy())
-        return phase(model, optimizers, images, *rates)
+    def watched(batch, learn):
+        seen.append(batch.images.asnumpy())
+        return step(batch, learn)
 
-    monkeypatch.setattr(training, "reconstruction_phase", watched)
+    monkeypatch.setattr(mode, "step", watched)
     images = np.stack([np.arange(130) / 130, np.zeros(130)], axis=1)
     for epoch in (1, 2):
         training.train_epoch(
-            model,
-            training.build_optimizers(model),
-            nd.array(images),
-            None,
-            epoch,
-            lambda step, means: None,
+            mode, Learner(mode), nd.array(images), None, epoch, lambda step, means: None
         )
     assert [len(batch) for batch in seen] == [50, 50, 30] * 2
     first, second = np.concatenate(seen[:3])[:, 0], np.concatenate(seen[3:])[:, 0]
@@ -537,12 +641,12 @@ def test_diverging_stops_and_keeps_the_checkpoint(
     epochs = []
     train_epoch = training.train_epoch
 
-    def poisoned(model, *arguments):
+    def poisoned(mode, *arguments):
         epochs.append(1)
         if len(epochs) == 2:
-            bias = parameters(model.networks[network])[array]
+            bias = parameters(mode.networks[network])[array]
             bias.set_data(nd.full(bias.shape, value))
-        return train_epoch(model, *arguments)
+        return train_epoch(mode, *arguments)
 
     monkeypatch.setattr(training, "train_epoch", poisoned)
     message = f"epoch 2, step 6: {message}.*the training has diverged. The last checkpoint is kept"
@@ -554,11 +658,11 @@ def test_diverging_stops_and_keeps_the_checkpoint(
     assert [int(file.stem.split("-")[1]) for file in checkpoints(tmp_path / "run")] == [1]
 
 
-def reach(**metrics):
-    """The arguments of ``check_divergence`` for a model as it is drawn, with some metrics."""
-    model = AAE(small_config(reduction="sum"), (4, 5), "0123456789")
-    means = {**dict.fromkeys(METRICS, 0.5), **metrics}
-    return model, means, nd.ones((3, 2)), "now"
+def reach(code=1, **metrics):
+    """The arguments of ``check_divergence`` for a mode as it is drawn, with some metrics."""
+    mode = AAE(small_config(reduction="sum"), (4, 5), "0123456789").mode
+    mode.codes = nd.ones((3, 2)) * code
+    return mode, {**dict.fromkeys(mode.metrics, 0.5), **metrics}, "now"
 
 
 @pytest.mark.parametrize(
@@ -577,9 +681,8 @@ def reach(**metrics):
     ],
 )
 def test_beyond_reason(metrics, code, message):
-    model, means, codes, when = reach(**metrics)
     with pytest.raises(AAEError, match=message):
-        training.check_divergence(model, means, codes * code, when)
+        training.check_divergence(*reach(code, **metrics))
     # What is large, but may be.
     training.check_divergence(*reach(reconstruction_loss=9000, generator_entropy=1500))
 

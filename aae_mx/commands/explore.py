@@ -38,8 +38,8 @@ def main(run, out, grid, images, data_dir, seed, overwrite):
     if out is not None:
         out = writable_file(out, [".html"], overwrite)
 
-    from aae_mx.files import write_aside
     from aae_mx.explore.page import page, page_data
+    from aae_mx.files import write_aside
     from aae_mx.model import load, load_data
 
     model = load(run)

@@ -3,7 +3,13 @@
 import click
 import numpy as np
 
-from aae_mx.commands.options import command, option_overwrite, option_run, option_seed, writable_file
+from aae_mx.commands.options import (
+    command,
+    option_overwrite,
+    option_run,
+    option_seed,
+    writable_file,
+)
 from aae_mx.errors import ConfigError
 from aae_mx.text import say
 

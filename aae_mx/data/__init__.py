@@ -12,6 +12,12 @@ from aae_mx.data.dataset import (
 )
 
 __all__ = [
-    *("Dataset", "holds_something", "labelled_subset", "load_dataset", "load_others", "parts"),
-    *("release_pages", "to_unit"),
+    "Dataset",
+    "holds_something",
+    "labelled_subset",
+    "load_dataset",
+    "load_others",
+    "parts",
+    "release_pages",
+    "to_unit",
 ]

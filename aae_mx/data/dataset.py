@@ -16,8 +16,8 @@ from typing import Optional, Tuple
 
 import numpy as np
 
-from aae_mx.errors import ConfigError, InputError
 from aae_mx.data.folder import read_folder, read_pictures
+from aae_mx.errors import ConfigError, InputError
 from aae_mx.text import printable, say
 
 MNIST_DIR = Path(__file__).parent / "mnist"

@@ -20,11 +20,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from aae_mx.data.walk import FORMATS, find_pictures, what_else
 from aae_mx.errors import InputError
 from aae_mx.files import flush, free_bytes, lock, megabytes, write_aside
 from aae_mx.text import printable, say
 from aae_mx.threads import usable_cores
-from aae_mx.data.walk import FORMATS, find_pictures, what_else
 
 # Of the images, one in so many is held out, but no more than MAX_HELD_OUT.
 HELD_OUT, MAX_HELD_OUT = 10, 10_000

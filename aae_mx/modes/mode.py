@@ -11,7 +11,7 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from aae_mx import backend, priors, recipes
+from aae_mx import backend, recipes
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.settings import FROM_RECIPE, Setting
 
@@ -192,7 +192,6 @@ def labelled_share(config):
 
 def find(name):
     """The class of a mode. Raises ConfigError for a name that none has."""
-    name = name.replace("-", "_")
     if name not in MODES:
         raise ConfigError(
             "mode", name, f"expected one of {', '.join(MODES)}; your own comes with --plugin FILE"

@@ -1,4 +1,4 @@
-"""What is drawn against learning by heart, for an epoch: noise on units and codes, warped images."""
+"""What is drawn for an epoch against learning by heart: noise on units and codes, and warps."""
 
 from __future__ import annotations
 

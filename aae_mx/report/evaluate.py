@@ -106,7 +106,9 @@ class Trial:
         """The share of each class's images that is told wrong, {class: float or None}."""
         wrong = self.kinds.argmax(axis=1) != self.labels
         return {
-            name: float(wrong[self.labels == label].mean()) if (self.labels == label).any() else None
+            name: float(wrong[self.labels == label].mean())
+            if (self.labels == label).any()
+            else None
             for label, name in enumerate(self.model.classes)
         }
 
@@ -285,7 +287,7 @@ def table(results):
 
 
 def _texts(numbers, names, n):
-    """The metrics ``names`` among ``numbers``, measured on ``n`` images, as the table shows them."""
+    """The metrics ``names`` of ``numbers``, measured on ``n`` images, as the table shows them."""
     texts = []
     for name in names:
         form = METRICS[name][1]

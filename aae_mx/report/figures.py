@@ -277,8 +277,8 @@ def saved(path, width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, row
 
     Written aside and renamed. Without pyplot, so that no display is needed.
     """
-    from aae_mx.report.canvas import matplotlib
     from aae_mx.files import write_aside
+    from aae_mx.report.canvas import matplotlib
 
     figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
     yield figure.subplots(rows, columns)
@@ -295,9 +295,9 @@ def animate_run(model, out=None, dataset=None, seed=0):
     It shows the first N_MOVING held-out images; arguments as of ``plot_run``. Raises InputError
     for a run without snapshots.
     """
-    from aae_mx.report.canvas import matplotlib
     from aae_mx.files import write_aside
     from aae_mx.model import load_data
+    from aae_mx.report.canvas import matplotlib
     from aae_mx.runs.snapshots import read_snapshots
 
     dataset = dataset or load_data(model)

@@ -184,9 +184,9 @@ def _overview(configs, out):
 
 def _results(configs, out, seeds, dataset):
     """The metrics of every run beside the baseline's: all as CSV, the means as Markdown."""
-    from aae_mx.report.evaluate import METRICS, evaluate, make_judge, show
     from aae_mx.files import write_aside
     from aae_mx.model import load
+    from aae_mx.report.evaluate import METRICS, evaluate, make_judge, show
     from aae_mx.runs.history import read_history
 
     judge = make_judge(dataset)

@@ -1,4 +1,4 @@
-"""adam.c from Python: the structures that it takes, and how its work is queued in MXNet's engine."""
+"""adam.c from Python: the structures that it takes, and how MXNet's engine gets its work."""
 
 from __future__ import annotations
 
