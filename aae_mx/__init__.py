@@ -30,7 +30,7 @@ if os.path.expanduser("~") == "~":
 
     give_home()
 
-_HOME = {"Config": "config", "fit": "training", "resume": "training", "load": "model"}
+_HOME = {"Config": "config", "fit": "training.loop", "resume": "training.loop", "load": "model"}
 __all__ = ["Config", "fit", "load", "resume"]
 
 

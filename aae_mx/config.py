@@ -117,7 +117,7 @@ COMMON = (
     Setting(
         "hidden",
         "numbers",
-        FROM_RECIPE,
+        (1000, 1000),
         "Hidden layers of the encoder; the decoder has them in reverse.",
         "networks",
         at_least=1,

@@ -1,4 +1,4 @@
-"""A trained (or untrained) model: a mode with what it takes to use it, and to read it from a run."""
+"""A trained (or untrained) model: a mode, what it takes to use it, and to read it from a run."""
 
 from __future__ import annotations
 

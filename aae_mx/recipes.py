@@ -60,8 +60,8 @@ def names_for(mode):
 
 
 def add(mode, options):
-    """The default recipe of a user's mode: {setting: value or (value, reason)}."""
-    options = {n: v if isinstance(v, tuple) else (v, "") for n, v in options.items()}
+    """Add the default recipe of a mode, {setting: value}."""
+    options = {name: (value, "") for name, value in options.items()}
     when = {"mode": (mode,), "recipe": ("default",)}
     TABLE[:] = [recipe for recipe in TABLE if recipe.when != when]
     TABLE.append(Recipe(f"{mode}", when, options))

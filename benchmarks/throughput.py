@@ -91,7 +91,8 @@ def prepare(labels):
     from aae_mx import Config
     from aae_mx.backend import mx
     from aae_mx.model import AAE
-    from aae_mx.training import loop as t
+    from aae_mx.training.batches import Batch
+    from aae_mx.training.optimizers import Learner
 
     config = Config(
         recipe="reference",
@@ -99,26 +100,29 @@ def prepare(labels):
         labels="all" if labels else "none",
     )
     model = AAE(config, (28, 28), "0123456789")
-    optimizers = t.build_optimizers(model)
+    mode, learn = model.mode, Learner(model.mode)
     rng = np.random.default_rng(0)
     images = mx.nd.array(rng.random((5000, 784), np.float32))
     given = rng.integers(10, size=5000) if labels else None
 
-    stream = endless_batches(model, images, given)
+    stream = endless_batches(mode, images, given)
     batch = next(stream)
     codes = model.encoder(batch.images)
-    still = dict.fromkeys(optimizers, Still())
-    rate = config.generator_rate
+    rate, optimizers = config.generator_rate, learn.optimizers
+    without_noise = Batch(condition=batch.condition)
+
+    def still(loss, *names):
+        """Instead of a Learner, to time a phase without its updates."""
+        loss.backward()
+
     return {
         "model": model,
-        "step": lambda: t.train_step(model, optimizers, next(stream)),
-        "reconstruction": lambda: t.reconstruction_phase(model, still, batch.images, rate, rate),
-        "discriminator": lambda: t.discriminator_phase(
-            model, still, codes, batch.prior_codes[:, 0], batch.condition, rate
+        "step": lambda: step(mode, learn, stream),
+        "reconstruction": lambda: mode.reconstruction_phase(batch.images, None, still),
+        "discriminator": lambda: mode.discriminator_phase(
+            codes, batch.prior_codes[:, 0], batch.condition, still
         ),
-        "generator": lambda: t.generator_phase(
-            model, still, batch.images, None, batch.condition, rate
-        ),
+        "generator": lambda: mode.generator_phase(batch.images, without_noise, None, still),
         "Adam of the encoder": lambda: optimizers["encoder"].step(rate),
         "Adam of the decoder": lambda: optimizers["decoder"].step(rate),
         "Adam of the discriminator": lambda: optimizers["discriminator"].step(rate),
@@ -133,28 +137,29 @@ def prepare_conv():
     """
     from aae_mx import Config
     from aae_mx.model import AAE
-    from aae_mx.training import loop as t
+    from aae_mx.training.optimizers import Learner
 
-    model = AAE(Config(images=".", image_size=64, batch_size=CONV_BATCH), (64, 64, 3), ())
-    optimizers = t.build_optimizers(model)
+    config = Config(images=".", image_size=64, batch_size=CONV_BATCH)
+    mode = AAE(config, (64, 64, 3), ()).mode
+    learn = Learner(mode)
     images = np.random.default_rng(0).integers(256, size=(3200, 64, 64, 3)).astype(np.uint8)
-    stream = endless_batches(model, images, None)
-    return lambda: t.train_step(model, optimizers, next(stream))
+    stream = endless_batches(mode, images, None)
+    return lambda: step(mode, learn, stream)
 
 
-def endless_batches(model, images, labels):
+def step(mode, learn, stream):
+    """A step on the next batch; its metrics become one array, as in the loop."""
+    from aae_mx.backend import mx
+
+    return mx.nd.concat(*mode.step(next(stream), learn).values(), dim=0)
+
+
+def endless_batches(mode, images, labels):
     """The batches of one epoch after another."""
     from aae_mx.training.batches import epoch_batches
 
     for turn in itertools.count():
-        yield from epoch_batches(model, images, labels, turn % model.config.epochs + 1)
-
-
-class Still:
-    """An optimizer that does nothing, to time a phase without its updates."""
-
-    def step(self, rate):
-        pass
+        yield from epoch_batches(mode, images, labels, turn % mode.config.epochs + 1)
 
 
 def seconds(work, repeats, warm_up=20):
@@ -267,14 +272,15 @@ def surroundings():
 
     first_step = (
         "import time; start = time.time()\n"
-        "from aae_mx import Config, batches, training\n"
-        "from aae_mx.data import load_dataset, to_unit\n"
+        "from aae_mx import Config\n"
+        "from aae_mx.data import load_dataset\n"
         "from aae_mx.model import AAE\n"
+        "from aae_mx.training import batches, loop, optimizers\n"
         "config = Config(); dataset = load_dataset(config)\n"
-        "model = AAE(config, dataset.image_shape, dataset.classes)\n"
-        "images = training.nd.array(to_unit(dataset.train_images))\n"
-        "batch = next(batches.epoch_batches(model, images, None, 1))\n"
-        "training.train_step(model, training.build_optimizers(model), batch).asnumpy()\n"
+        "mode = AAE(config, dataset.image_shape, dataset.classes).mode\n"
+        "images = loop.training_images(mode, dataset)\n"
+        "batch = next(batches.epoch_batches(mode, images, None, 1))\n"
+        "mode.step(batch, optimizers.Learner(mode)); loop.nd.waitall()\n"
     )
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", first_step], check=True, cwd=HERE.parent)
@@ -282,7 +288,7 @@ def surroundings():
     rng = np.random.default_rng(0)
     for name, prior in priors.PRIORS.items():
         start = time.perf_counter()
-        prior(1_000_000, rng)
+        prior().sample(1_000_000, rng)
         click.echo(f"1,000,000 of {name:16} {time.perf_counter() - start:5.2f} s")
     model = AAE(Config(), (28, 28), "0123456789")
     images = np.zeros((60_000, 28, 28), np.uint8)

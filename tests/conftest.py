@@ -37,6 +37,14 @@ def small_options(**settings):
     return options
 
 
+def create(model, out=None, **options):
+    """A new Run of a model, see ``Run.create``."""
+    from aae_mx.model import describe
+    from aae_mx.runs.directory import Run
+
+    return Run.create(model.config.name, describe(model, "data"), out, **options)
+
+
 @pytest.fixture
 def call():
     """Call a command of aae_mx: its exit code and what it printed, which is never a traceback."""

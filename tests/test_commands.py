@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +15,8 @@ import pytest
 from conftest import small_config, small_options, write_idx
 
 import aae_mx
-from aae_mx import __main__, config, encode, sample, slim, train
-from aae_mx.commands import evaluate, explore, figures, plot
+from aae_mx import __main__, recipes
+from aae_mx.commands import encode, evaluate, explore, figures, plot, sample, slim, train
 from aae_mx.commands import export as export_command
 from aae_mx.errors import InputError
 from aae_mx.report import post
@@ -102,7 +103,7 @@ def test_recipe_reference(call, tmp_path):
     [
         (["--prior", "cauchy"], "'cauchy' is not one of 'gaussian'"),
         (["--code-dim", 3, "--prior", "swiss_roll"], "--code-dim 3: expected an even number"),
-        (["--labels"], "--prior gaussian: the single Gaussian has no pieces"),
+        (["--labels"], "--prior gaussian: the prior gaussian has no pieces"),
         (["--labels", 0, "--prior", "uniform"], "--labels 0: expected 'all', 'none' or"),
         (["--labels=-5", "--prior", "uniform"], "-5"),
         (["--labels", "yes", "--prior", "uniform"], "--labels yes: expected"),
@@ -146,7 +147,7 @@ def test_out_of_memory_in_training(refused, monkeypatch):
     def fit(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr("aae_mx.training.fit", fit)
+    monkeypatch.setattr("aae_mx.training.loop.fit", fit)
     assert "too large, or MXNet failed (out of memory)" in refused(train.main, code=1)
 
 
@@ -234,21 +235,20 @@ def test_sample_refused(refused, supervised_run, unsupervised_run):
 @pytest.fixture
 def small_networks(monkeypatch):
     """Recipes of small perceptrons."""
-    small = {"hidden": (32, 16)}
-    recipes = {
-        name: tuple({**values, **small} for values in both) for name, both in config.RECIPES.items()
-    }
-    monkeypatch.setattr(config, "RECIPES", recipes)
-    monkeypatch.setattr(config, "ROLL", {**config.ROLL, **small})
+
+    def small(recipe):
+        return replace(recipe, options={**recipe.options, "hidden": ((32, 16), "")})
+
+    monkeypatch.setattr(recipes, "TABLE", [small(recipe) for recipe in recipes.TABLE])
 
 
 @pytest.fixture
 def small_figures(monkeypatch):
     """Figures of fewer pixels, which take less time."""
-    from aae_mx.commands import plot
+    from aae_mx.report import figures as run_figures
 
-    monkeypatch.setattr(plot, "DPI", 20)
-    monkeypatch.setattr(plot, "N_POINTS", 500)
+    monkeypatch.setattr(run_figures, "DPI", 20)
+    monkeypatch.setattr(run_figures, "N_POINTS", 500)
 
 
 def test_figures_of_the_post():
@@ -264,7 +264,7 @@ def test_figures_of_the_post():
 
 def test_figures(monkeypatch, call, refused, tmp_path, small_networks, small_figures):
     some = [("swiss_roll", "none"), ("gaussian_mixture", "all"), ("uniform", "some")]
-    monkeypatch.setattr(figures, "CONFIGURATIONS", some)
+    monkeypatch.setattr(post, "CONFIGURATIONS", some)
     out = tmp_path / "figures"
     options = ["--out", out, "--limit", 300, "--labelled", 50, "--epochs", 1]
     status, output = call(figures.main, *options)
@@ -304,7 +304,7 @@ def test_figures(monkeypatch, call, refused, tmp_path, small_networks, small_fig
 def test_figures_of_several_seeds(
     monkeypatch, call, refused, tmp_path, small_networks, small_figures
 ):
-    monkeypatch.setattr(figures, "CONFIGURATIONS", [("uniform", "none"), ("uniform", "some")])
+    monkeypatch.setattr(post, "CONFIGURATIONS", [("uniform", "none"), ("uniform", "some")])
     options = ["--out", tmp_path, "--limit", 100, "--epochs", 1, "--seed", 7, "--quiet"]
     status, output = call(figures.main, *options, "--seeds", 2, "--labelled", "20,30,20")
     assert (status, output) == (0, "")
@@ -337,7 +337,12 @@ def too_early(monkeypatch):
         raise AssertionError("the work began before everything was checked")
 
     for name in (
-        *("training.fit", "training.resume", "training.seconds_per_image", "evaluate.evaluate"),
+        *(
+            "training.loop.fit",
+            "training.loop.resume",
+            "training.loop.seconds_per_image",
+            "report.evaluate.evaluate",
+        ),
         *("model.AAE.encode", "model.AAE.decode"),
     ):
         monkeypatch.setattr(f"aae_mx.{name}", fail)

@@ -333,7 +333,7 @@ def test_perceptrons_on_a_folder_and_convolutions_on_mnist(image_folder, tmp_pat
         ("[28, 28, 3]", "[28, 30, 3]", "the images are 28 × 30 pixels"),
         ('["discs", "squares"]', "[]", "trained with labels, but names no classes"),
         ('["discs", "squares"]', "7", "its image_shape, classes or data are not"),
-        ('"arch": "conv"', '"arch": "mlp"', "filters=4: it shapes networks of --arch conv"),
+        ('"arch": "conv"', '"arch": "mlp"', "filters=4: it is for --arch conv --arch conv"),
     ],
 )
 def test_damaged_config(image_folder, tmp_path, was, becomes, message):

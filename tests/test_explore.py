@@ -11,7 +11,7 @@ import aae_mx.model
 from aae_mx.commands import explore
 from aae_mx.config import ACTIVATIONS
 from aae_mx.data import Dataset, load_dataset
-from aae_mx.explore import page as pages
+from aae_mx.explore import page as explored
 from aae_mx.report import plotting
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -57,22 +57,22 @@ def test_command(call, refused, supervised_run, tmp_path):
 
 def test_few_images_where_they_are_large(monkeypatch):
     model, dataset = untrained()
-    monkeypatch.setattr(pages, "MAX_VALUES", 10 * 30)
-    data = pages.page_data(model, dataset)
+    monkeypatch.setattr(explored, "MAX_VALUES", 10 * 30)
+    data = explored.page_data(model, dataset)
     assert "10 of 40 held-out images" in data["how"] and len(array(data["labels"], "<u2")) == 10
-    assert "5 of 40 held-out images" in pages.page_data(model, dataset, grid=2)["how"]
+    assert "5 of 40 held-out images" in explored.page_data(model, dataset, grid=2)["how"]
 
 
 def test_half_precision_only_where_it_is_enough():
     model, dataset = untrained()
-    assert pages.page_data(model, dataset)["decoder"]["bytes"] == 2
+    assert explored.page_data(model, dataset)["decoder"]["bytes"] == 2
     # Weights that half precision cannot hold, or not well enough.
     for size in (1e6, 300):
         weight = model.decoder.layers[0].weight
         bias = model.decoder.layers[1].weight
         weight.set_data(weight.data() * size)
         bias.set_data(bias.data() / size)
-        data = pages.page_data(model, dataset)
+        data = explored.page_data(model, dataset)
         assert data["decoder"]["bytes"] == (4 if size == 1e6 else 2)
         weight.set_data(weight.data() / size)
         bias.set_data(bias.data() * size)
@@ -82,11 +82,11 @@ def test_half_precision_only_where_it_is_enough():
 def test_grid_where_the_decoder_is_not_embedded(monkeypatch, reason):
     model, dataset = untrained()
     if reason == "weights":
-        monkeypatch.setattr(pages, "MAX_WEIGHTS", 100)
+        monkeypatch.setattr(explored, "MAX_WEIGHTS", 100)
     else:
-        monkeypatch.setattr(pages, "_dense_layers", lambda decoder: None)
-    data = pages.page_data(model, dataset)
-    assert data["decoder"] is None and data["grid"]["steps"] == pages.GRID
+        monkeypatch.setattr(explored, "_dense_layers", lambda decoder: None)
+    data = explored.page_data(model, dataset)
+    assert data["decoder"] is None and data["grid"]["steps"] == explored.GRID
     expected = {"weights": "too many weights", "layers": "no plain multi-layer perceptron"}
     assert expected[reason] in data["how"] and "approximation" in data["how"]
 
@@ -95,13 +95,13 @@ def test_decoders_that_are_plain():
     from aae_mx.backend import mx
 
     model, _ = untrained()
-    assert len(pages._dense_layers(model.decoder)) == 3
+    assert len(explored._dense_layers(model.decoder)) == 3
     model.decoder.layers.add(mx.gluon.nn.Dropout(0.1))
-    assert pages._dense_layers(model.decoder) is None
+    assert explored._dense_layers(model.decoder) is None
     model, _ = untrained()
     model.decoder.register_child(mx.gluon.nn.Dense(3), "more")
-    assert pages._dense_layers(model.decoder) is None
-    assert pages._dense_layers(mx.gluon.nn.HybridSequential()) is None
+    assert explored._dense_layers(model.decoder) is None
+    assert explored._dense_layers(mx.gluon.nn.HybridSequential()) is None
 
 
 def array(text, dtype):
@@ -140,7 +140,7 @@ def show(browser, tmp_path):
 
     def show(data, size=(1100, 800)):
         file = tmp_path / f"page{len(pages)}.html"
-        file.write_text(pages.page(data), "utf-8")
+        file.write_text(explored.page(data), "utf-8")
         page = browser.new_page()
         pages.append(page)
         page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -219,7 +219,7 @@ def assert_shows(page, name, image, within=2):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_decodes_as_the_model_does(show, activation):
     model, dataset = untrained(activation=activation, init_std=1.0 if activation != "relu" else 0.5)
-    data = pages.page_data(model, dataset)
+    data = explored.page_data(model, dataset)
     page = show(data)
     seen = []
     for share in ((0.2, 0.3), (0.9, 0.55), (-0.7, -0.8)):
@@ -236,7 +236,7 @@ def test_decodes_as_the_model_does(show, activation):
 
 def test_trained_run(show, supervised_run):
     model = aae_mx.load(supervised_run)
-    data = pages.page_data(model, load_dataset(model.config))
+    data = explored.page_data(model, load_dataset(model.config))
     page = show(data)
     page.mouse.move(*place(page, (1, -1), data["limit"]))
     assert_shows(page, "picture", model.decode(decoded_point(page)[None])[0])
@@ -247,7 +247,7 @@ def test_trained_run(show, supervised_run):
 
 def test_click_shows_image_reconstruction_and_label(show):
     model, dataset = untrained()
-    data = pages.page_data(model, dataset)
+    data = explored.page_data(model, dataset)
     page = show(data)
     codes = model.encode(dataset.test_images)
     inside = np.flatnonzero(np.abs(codes).max(axis=1) < 0.9 * data["limit"])
@@ -267,8 +267,10 @@ def test_click_shows_image_reconstruction_and_label(show):
 
 def test_dragging_plays_the_interpolation(show):
     model, dataset = untrained()
-    data = pages.page_data(model, dataset)
-    data["points"] = pages._base64(np.tile([[-1, -1], [1, 1]], (20, 1)) * data["limit"] / 2, "<f4")
+    data = explored.page_data(model, dataset)
+    data["points"] = explored._base64(
+        np.tile([[-1, -1], [1, 1]], (20, 1)) * data["limit"] / 2, "<f4"
+    )
     page = show(data)
     page.evaluate(
         """() => {
@@ -300,7 +302,7 @@ def test_dragging_plays_the_interpolation(show):
 
 def test_keys(show):
     model, dataset = untrained()
-    data = pages.page_data(model, dataset)
+    data = explored.page_data(model, dataset)
     page = show(data)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "plane"
@@ -329,7 +331,7 @@ def test_keys(show):
 
 def test_touch(show):
     model, dataset = untrained()
-    data = pages.page_data(model, dataset)
+    data = explored.page_data(model, dataset)
     page = show(data, size=(390, 800))
     codes = model.encode(dataset.test_images)
     i = np.flatnonzero(np.abs(codes).max(axis=1) < 0.9 * data["limit"])[0]
@@ -356,7 +358,7 @@ def test_touch(show):
 
 def test_legend_switches_labels(show):
     model, dataset = untrained()
-    data = pages.page_data(model, dataset)
+    data = explored.page_data(model, dataset)
     page = show(data)
 
     def colours():
@@ -397,8 +399,8 @@ def test_legend_switches_labels(show):
 
 def test_images_without_labels(show):
     model, dataset = untrained()
-    data = {**pages.page_data(model, dataset), "labelled": False, "classes": ["q(z)"]}
-    data["labels"] = pages._base64(np.zeros(40), "<u2")
+    data = {**explored.page_data(model, dataset), "labelled": False, "classes": ["q(z)"]}
+    data["labels"] = explored._base64(np.zeros(40), "<u2")
     page = show(data)
     names = page.locator("#legend button").all_inner_texts()
     assert [name.strip() for name in names] == ["q(z)", "p(z)", "all", "none"]
@@ -409,7 +411,7 @@ def test_images_without_labels(show):
 def test_every_label_has_a_look_of_its_own(show):
     """Of twelve labels no two markers are alike, and none differ by their colour alone."""
     model, dataset = untrained(classes="abcdefghijkl")
-    page = show(pages.page_data(model, dataset))
+    page = show(explored.page_data(model, dataset))
     looks = page.evaluate(
         """() => data.classes.map((_, label) => {
           const { width } = marker(label, 15);
@@ -424,7 +426,7 @@ def test_every_label_has_a_look_of_its_own(show):
 
 def test_more_dimensions(show):
     model, dataset = untrained(code_dim=6)
-    data = pages.page_data(model, dataset)
+    data = explored.page_data(model, dataset)
     assert "6 dimensions" in data["how"] and "first two principal components" in data["how"]
     page = show(data)
     codes = model.encode(dataset.test_images)
@@ -448,7 +450,7 @@ def test_grid(show, image_shape, code_dim):
     """On the grid's points the page shows the model's images, and between them their blend."""
     model, dataset = untrained(image_shape=image_shape, code_dim=code_dim)
     steps = 5
-    data = pages.page_data(model, dataset, grid=steps)
+    data = explored.page_data(model, dataset, grid=steps)
     page = show(data)
     assert "approximation" in page.locator("#how").inner_text()
     limit = data["limit"]
@@ -488,7 +490,7 @@ HOSTILE = (
 
 def test_names_of_a_stranger_are_only_text(show):
     model, dataset = untrained(classes=HOSTILE)
-    page = show(pages.page_data(model, dataset))
+    page = show(explored.page_data(model, dataset))
     names = page.locator("#legend button").all_inner_texts()
     shown = [*HOSTILE[:2], "\"'&\\u2028<!--"]
     assert [name.strip() for name in names[:3]] == shown
@@ -501,7 +503,7 @@ def test_names_of_a_stranger_are_only_text(show):
 def test_the_page_forbids_itself_the_network(browser, tmp_path):
     model, dataset = untrained()
     file = tmp_path / "page.html"
-    file.write_text(pages.page(pages.page_data(model, dataset)), "utf-8")
+    file.write_text(explored.page(explored.page_data(model, dataset)), "utf-8")
     page = browser.new_page()
     page.goto(file.as_uri())
     refused = page.evaluate(
@@ -527,7 +529,7 @@ def test_the_page_forbids_itself_the_network(browser, tmp_path):
 def test_many_classes_and_long_names_fit_the_screen(show, width):
     names = [*map(str, range(118)), "x" * 300, "line\nbreak\udce9"]
     model, dataset = untrained(classes=names)
-    page = show(pages.page_data(model, dataset), size=(width, 800))
+    page = show(explored.page_data(model, dataset), size=(width, 800))
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("#legend").bounding_box()["height"] <= 800
     shown = [name.strip() for name in page.locator("#legend button").all_inner_texts()]
@@ -538,7 +540,7 @@ def test_many_classes_and_long_names_fit_the_screen(show, width):
 @pytest.mark.parametrize("width", [320, 390, 1100])
 def test_fits_the_screen(show, width):
     model, dataset = untrained()
-    page = show(pages.page_data(model, dataset), size=(width, 800))
+    page = show(explored.page_data(model, dataset), size=(width, 800))
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     box = page.locator("#plane").bounding_box()
     assert box["width"] >= 0.55 * width and abs(box["width"] - box["height"]) <= 2

@@ -15,7 +15,7 @@ from aae_mx.commands import export as export_command
 from aae_mx.config import ACTIVATIONS
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import AAEError
-from aae_mx.priors import ODD_DIMENSIONS
+from aae_mx.priors import PRIORS
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -27,7 +27,7 @@ README, ELSEWHERE = ROOT / "README.md", ROOT / "examples" / "elsewhere.py"
 @pytest.fixture(scope="module")
 def exported(supervised_run, tmp_path_factory):
     """The model of a run, and the directory of its exported files."""
-    model = aae_mx.load(supervised_run)
+    model = aae_mx.model.load(supervised_run)
     out = tmp_path_factory.mktemp("exported") / "files"
     export.export(model, load_dataset(model.config).test_images, out)
     return model, out
@@ -42,7 +42,9 @@ def test_command(call, refused, supervised_run, tmp_path):
     out = tmp_path / "there"
     status, output = call(export_command.main, supervised_run, "--out", out)
     assert status == 0 and "on 300 held-out images they differ" in output, output
-    assert sorted(path.name for path in out.iterdir()) == sorted(export.FILES)
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        export.files(aae_mx.model.load(supervised_run))
+    )
     before = (out / "encoder.onnx").stat().st_ino
     message = refused(export_command.main, supervised_run, "--out", out, code=2)
     assert f"--out {out}: it holds encoder.onnx already; add --overwrite" in message
@@ -77,7 +79,7 @@ def test_metadata(exported):
         assert [opset.version for opset in made.opset_import] == [13]
         values = {entry.key: entry.value for entry in made.metadata_props}
         assert values["prior"] == "swiss_roll" and values["formulation"] == "supervised"
-        assert json.loads(values["prior_parameters"]) == model.config.prior_parameters
+        assert json.loads(values["prior_parameters"]) == {"radius": 3.0, "turns": 2.0}
         assert json.loads(values["classes"]) == list(model.classes)
         assert json.loads(values["image_shape"]) == [28, 28]
         assert json.loads(values["pixel_range"]) == [0, 1]
@@ -209,12 +211,12 @@ def test_priors_of_the_example(prior, with_labels):
     if prior == "gaussian" and with_labels:
         return
     labels = "all" if with_labels else "none"
-    code_dim = 5 if prior in ODD_DIMENSIONS else 4
+    code_dim = 4 if PRIORS[prior].paired else 5
     config = small_config(prior=prior, code_dim=code_dim, labels=labels)
     model = aae_mx.model.AAE(config, (2, 2), "abcde")
     about = {
         "prior": prior,
-        "prior_parameters": model.config.prior_parameters,
+        "prior_parameters": export.metadata(model)["prior_parameters"],
         "prior_pieces": 5,
         "code_dim": code_dim,
     }

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -174,13 +175,17 @@ def test_what_no_font_has_is_said(monkeypatch, call, supervised_run, tmp_path):
 # Many classes.
 
 
+def scene(model):
+    return SimpleNamespace(model=model, classes=model.classes, shape=model.image_shape, seed=0)
+
+
 def test_samples_of_many_classes(monkeypatch):
     classes = [str(i) for i in range(30)]
     config = small_config(prior="uniform", labels="all")
     model = aae_mx.model.AAE(config, (4, 4), classes)
     shown = []
     monkeypatch.setattr(plotting, "show_samples", lambda *arguments: shown.extend(arguments))
-    draw, size = run_figures._samples(model, seed=0)
+    draw, size = run_figures._samples(scene(model))
     draw(None)
     samples, names, blocks, _ = shown
     assert samples.shape == (30, 3, 4, 4) and names == tuple(classes) and blocks == 3
@@ -199,6 +204,6 @@ def test_samples_of_some_classes(monkeypatch, n, columns, rows):
     )
     shown = []
     monkeypatch.setattr(plotting, "show_images", lambda *arguments: shown.extend(arguments))
-    draw, size = run_figures._samples(model, seed=0)
+    draw, size = run_figures._samples(scene(model))
     draw(None)
     assert shown[1] == columns and shown[0].shape == (rows * columns, 28, 28) and size == {}

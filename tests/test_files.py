@@ -10,7 +10,7 @@ from threading import Barrier
 from types import SimpleNamespace
 
 import pytest
-from conftest import small_config
+from conftest import create, small_config
 
 import aae_mx
 from aae_mx.errors import InputError
@@ -50,7 +50,7 @@ def test_file_systems_without_locks(tmp_path, monkeypatch, capsys, model, number
     """One line, once, and the training goes on."""
     monkeypatch.setattr(fcntl, "flock", failing(number))
     run = tmp_path / "run"
-    with Run.create(model, "data", run):
+    with create(model, run):
         pass
     with Run.reopen(run):
         pass
@@ -62,13 +62,13 @@ def test_file_systems_without_locks(tmp_path, monkeypatch, capsys, model, number
 def test_lock_that_fails_otherwise(tmp_path, monkeypatch, model):
     monkeypatch.setattr(fcntl, "flock", failing(errno.EIO))
     with pytest.raises(InputError, match="cannot be made a run's directory .*Input/output error"):
-        Run.create(model, "data", tmp_path / "run")
+        create(model, tmp_path / "run")
 
 
 def test_links_as_lock(tmp_path, model):
     (tmp_path / ".lock").symlink_to("/dev/null")
     with pytest.raises(InputError, match="lock: it is a link, which is not written through"):
-        Run.create(model, "data", tmp_path)
+        create(model, tmp_path)
 
 
 # Writing.
@@ -166,8 +166,8 @@ def test_old_checkpoints_that_cannot_go_stay(supervised_run, tmp_path, monkeypat
 # The log and the terminal.
 
 
-def test_a_log_that_cannot_be_written(tmp_path):
-    progress = Progress(1, 1, 0, True, tmp_path / "train.log")
+def test_a_log_that_cannot_be_written(tmp_path, model):
+    progress = Progress(model.mode, 1, 0, True, tmp_path / "train.log")
     progress.log.close()
     progress.log = open("/dev/full", "w")
     with pytest.raises(InputError, match="/dev/full: cannot be written .*No space left"):
@@ -175,12 +175,12 @@ def test_a_log_that_cannot_be_written(tmp_path):
             progress.line("epoch 1")
 
 
-def test_a_terminal_that_cannot_be_written(tmp_path, monkeypatch):
+def test_a_terminal_that_cannot_be_written(tmp_path, monkeypatch, model):
     """Who read it has gone, or its disk is full: the training goes on, and the log has it all."""
     for stderr in (None, SimpleNamespace(isatty=lambda: False)):
         monkeypatch.setattr("sys.stderr", stderr)
         monkeypatch.setattr("click.echo", failing(errno.EPIPE))
-        with Progress(1, 1, 0, False, tmp_path / "train.log") as progress:
+        with Progress(model.mode, 1, 0, False, tmp_path / "train.log") as progress:
             for number in range(3):
                 progress.line(f"line {number}")
                 progress.step(1, 1, {})
@@ -216,13 +216,15 @@ def test_directories_without_permission(tmp_path, monkeypatch):
 def test_room(tmp_path, monkeypatch, model):
     """Two checkpoints stay, and one more is written beside them."""
     config = small_config(epochs=5)
+    mode = model.mode
     size = 3 * 4 * sum(array.size for array in model.weights().values())
-    usage = SimpleNamespace(total=10**9, free=3 * size)
+    usage = SimpleNamespace(total=10**9, free=3 * size + 200)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    check_room(tmp_path / "runs/a", [config], (28, 28), 10)
-    usage.free -= 1
+    check_room(tmp_path / "runs/a", [(mode, 2)])
+    # More than the few numbers besides.
+    usage.free -= 300
     with pytest.raises(InputError, match="need about 1.9 MB, but only 1.9 MB are free; make room"):
-        check_room(tmp_path / "runs/a", [config], (28, 28), 10)
+        check_room(tmp_path / "runs/a", [(mode, 2)])
     with pytest.raises(InputError, match="make room or choose another --out"):
         training.fit(config, tmp_path / "runs/a", quiet=True)
     assert os.listdir(tmp_path) == []
@@ -230,7 +232,7 @@ def test_room(tmp_path, monkeypatch, model):
     usage.total = usage.free = 0
     assert free_bytes(tmp_path) is None
     monkeypatch.setattr(shutil, "disk_usage", failing(errno.ENOSYS))
-    check_room(tmp_path, [config], (28, 28), 10)
+    check_room(tmp_path, [(mode, 2)])
 
 
 # New runs.
@@ -240,13 +242,13 @@ def test_processes_that_start_at_once_get_names_of_their_own(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     together = Barrier(6)
 
-    def create(_):
+    def make(_):
         together.wait()
-        with Run.create(model, "data") as run:
+        with create(model) as run:
             return run.path.name
 
     with ThreadPoolExecutor(6) as pool:
-        names = sorted(pool.map(create, range(6)))
+        names = sorted(pool.map(make, range(6)))
     first = "gaussian_unsupervised"
     assert names == [first, *(f"{first}-{number}" for number in range(2, 7))]
 
@@ -261,12 +263,12 @@ def test_a_run_that_cannot_begin_leaves_nothing(tmp_path, monkeypatch, model):
                 def fail(*arguments, error=error):
                     raise error
 
-                patch.setattr("aae_mx.run.write_aside", fail)
+                patch.setattr("aae_mx.runs.directory.write_aside", fail)
                 with pytest.raises(type(error)):
-                    Run.create(model, "data", out, snapshots=True)
+                    create(model, out, snapshots=True)
     assert sorted(os.listdir(tmp_path)) == ["own", "runs"]
     assert os.listdir("runs") == [] and os.listdir("own") == [".lock"]
-    with Run.create(model, "data", tmp_path / "own"):
+    with create(model, tmp_path / "own"):
         pass
 
 

@@ -535,8 +535,8 @@ def test_held_out_images_are_bounded(flat, monkeypatch):
         ({"images": "x", "transpose": True}, "transpose=True: it is for IDX files; name their"),
         ({"images": "x", "data_dir": "y"}, "images=.*x': it cannot be given beside --data-dir"),
         ({"images": "x", "dataset": "y"}, "images=.*x': it cannot be given beside --data-dir"),
-        ({"filters": 8}, "filters=8: it shapes networks of --arch conv, but here it is mlp"),
-        ({"images": "x", "hidden": (9,)}, "it shapes networks of --arch mlp, but here it is conv"),
+        ({"filters": 8}, "filters=8: it is for --arch conv, but here it is mlp"),
+        ({"images": "x", "hidden": (9,)}, "it is for --arch mlp, but here it is conv"),
     ],
 )
 def test_settings_that_do_not_fit(settings, message):

@@ -76,7 +76,9 @@ def test_idx_that_announces_too_much_takes_no_memory(tmp_path, sizes, zipped):
     content = bytes([0, 0, 8, 3]) + np.array(sizes, ">u4").tobytes() + bytes(1000)
     file = tmp_path / ("many.gz" if zipped else "many")
     file.write_bytes(gzip.compress(content) if zipped else content)
-    in_little_memory(f"from aae_mx.data import read_idx; read_idx({str(file)!r}, 3)", "announces")
+    in_little_memory(
+        f"from aae_mx.data.dataset import read_idx; read_idx({str(file)!r}, 3)", "announces"
+    )
 
 
 def test_gzip_bomb_is_read_no_further_than_announced(tmp_path):
@@ -86,7 +88,9 @@ def test_gzip_bomb_is_read_no_further_than_announced(tmp_path):
         out.write(idx(np.zeros((1, 28, 28), np.uint8)))
         for _ in range(300):
             out.write(bytes(10**7))
-    in_little_memory(f"from aae_mx.data import read_idx; read_idx({str(file)!r}, 3)", "more bytes")
+    in_little_memory(
+        f"from aae_mx.data.dataset import read_idx; read_idx({str(file)!r}, 3)", "more bytes"
+    )
 
 
 def in_little_memory(code, message):

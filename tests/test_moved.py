@@ -16,12 +16,11 @@ from aae_mx.commands import export as export_command
 from aae_mx.config import Config
 from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError
-from aae_mx.model import load, load_data
+from aae_mx.model import load, load_data, read_config
 from aae_mx.report import evaluate as evaluating
 from aae_mx.report import figures as run_figures
 from aae_mx.report.evaluate import evaluate as measure
 from aae_mx.report.figures import plot_run
-from aae_mx.runs.directory import read_description
 
 READERS = [
     (plot.main, []),
@@ -94,8 +93,8 @@ def without_drawing(monkeypatch):
     def drawn(model, out, dataset, seed):
         return len(model.encode(dataset.test_images))
 
-    monkeypatch.setattr(plot, "plot_run", drawn)
-    monkeypatch.setattr(plot, "animate_run", drawn)
+    monkeypatch.setattr(run_figures, "plot_run", drawn)
+    monkeypatch.setattr(run_figures, "animate_run", drawn)
 
 
 def refused_but_for_decoding(call, command, *options):
@@ -122,7 +121,7 @@ def test_changed_data_are_refused(moved, call, command, options):
 def test_the_new_place_is_kept_on_resume(moved):
     model = aae_mx.resume("run", images="now", data_dir=None, epochs=2, quiet=True)
     assert model.config.images == str(moved / "now")
-    assert read_description("run")["config"].images == str(moved / "now")
+    assert read_config("run").images == str(moved / "now")
     assert len(load_data(load("run")).train_images) == 36
     assert aae_mx.resume("run", epochs=3, quiet=True).config.epochs == 3
 
@@ -145,7 +144,7 @@ def test_both_meanings_of_images_in_evaluate(moved, call, refused, monkeypatch):
     def measured(model, n, seed, dataset):
         return {"images": len(dataset.test_images[:n]), "metrics": metrics, "ideal": metrics}
 
-    monkeypatch.setattr(evaluate, "evaluate", measured)
+    monkeypatch.setattr(evaluating, "evaluate", measured)
     for given, n in ((["now"], 4), (["now", 3], 3), ([3, "now"], 3), ([2, 3, "now"], 3)):
         options = [option for value in given for option in ("--images", value)]
         status, output = call(evaluate.main, "run", *options, "--json", "-")
@@ -189,14 +188,14 @@ def test_runs_of_classes_in_another_order(moved):
     (moved / "now").rename(moved / "before")
     file = moved / "run/config.json"
     description = json.loads(file.read_text())
-    expected = load_dataset(read_description("run")["config"])
+    expected = load_dataset(read_config("run"))
     for classes in (["squares", "nothing", "discs"], []):
         dataset = expected.with_classes(classes)
         description.update(classes=classes, data=dataset.fingerprint())
         if not classes:
             description["config"]["labels"] = "none"
         file.write_text(json.dumps(description))
-        config = read_description("run")["config"]
+        config = read_config("run")
         model = aae_mx.model.AAE(config, (28, 28, 3), classes)
         model.run = "run"
         found = load_data(model)

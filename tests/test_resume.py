@@ -10,20 +10,20 @@ import time
 
 import numpy as np
 import pytest
-from conftest import small_config, small_options
+from conftest import create, small_config, small_options
 
 import aae_mx
-from aae_mx import train
+from aae_mx import modes, train
 from aae_mx.commands import evaluate
 from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError, Interrupted
 from aae_mx.model import load
 from aae_mx.runs.checkpoint import Position, checkpoints, finished_epochs
-from aae_mx.runs.directory import Run
 from aae_mx.runs.history import read_history
 from aae_mx.runs.snapshots import read_snapshots
 from aae_mx.training import batches
 from aae_mx.training import loop as training
+from aae_mx.training.optimizers import Learner
 
 FORMULATIONS = [
     {"recipe": "reference"},
@@ -52,15 +52,16 @@ def assert_same_run(a, b):
 
 def stop_after(monkeypatch, n, number=signal.SIGINT):
     """Send this process a signal in the n-th step from now on."""
-    step, calls = training.train_step, []
+    calls = []
+    for mode in modes.MODES.values():
 
-    def counted(*arguments):
-        calls.append(1)
-        if len(calls) == n:
-            os.kill(os.getpid(), number)
-        return step(*arguments)
+        def counted(*arguments, step=mode.step):
+            calls.append(1)
+            if len(calls) == n:
+                os.kill(os.getpid(), number)
+            return step(*arguments)
 
-    monkeypatch.setattr(training, "train_step", counted)
+        monkeypatch.setattr(mode, "step", counted)
 
 
 @pytest.mark.parametrize("settings", FORMULATIONS)
@@ -146,9 +147,9 @@ def test_checkpoints_kept(tmp_path):
 def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path):
     """Also those of more than 99,999 epochs, for which the names were not made."""
     model = aae_mx.model.AAE(small_config(epochs=200_000), (4, 5), ())
-    with Run.create(model, "data", tmp_path / "run") as run:
+    with create(model, tmp_path / "run") as run:
         for epoch, step in ((9, 0), (99_999, 12), (100_000, 3), (100_000, 11), (123_456, 0)):
-            run.save(Position(epoch, step), model)
+            run.save(Position(epoch, step), {**model.weights(), **Learner(model.mode).state()})
     names = [file.name for file in checkpoints(tmp_path / "run")]
     assert names == ["checkpoint-100000-0000011.npz", "checkpoint-123456-0000000.npz"]
     assert finished_epochs(tmp_path / "run") == load(tmp_path / "run").epoch == 123_456

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import create, small_config
 
 import aae_mx
 from aae_mx.backend import context
@@ -18,7 +18,6 @@ from aae_mx.errors import AAEError, ConfigError, InputError
 from aae_mx.files import write_aside
 from aae_mx.model import load
 from aae_mx.runs.checkpoint import _digest, checkpoints
-from aae_mx.runs.directory import Run
 from aae_mx.runs.history import read_history
 
 LAST = "checkpoints/checkpoint-00002-0000000.npz"
@@ -59,7 +58,7 @@ def test_what_a_run_leaves(supervised_run):
         "seconds",
     ]
     assert history["epoch"] == [1, 2]
-    assert len((supervised_run / "train.log").read_text().splitlines()) == 3
+    assert len((supervised_run / "train.log").read_text().splitlines()) == 4
 
 
 def test_checkpoint_holds_weights_and_states_without_a_pickle(supervised_run):
@@ -286,19 +285,19 @@ def test_links_are_not_written_through(supervised_run, tmp_path):
 
 def test_directory_in_use_is_refused(tmp_path):
     model = aae_mx.model.AAE(small_config(), (28, 28), "0123456789")
-    with Run.create(model, "data", tmp_path / "run"):
+    with create(model, tmp_path / "run"):
         with pytest.raises(InputError, match="another process is training there"):
-            Run.create(model, "data", tmp_path / "run")
+            create(model, tmp_path / "run")
     # Released, but not empty: still not overwritten.
     with pytest.raises(InputError, match="not overwritten; choose another --out"):
-        Run.create(model, "data", tmp_path / "run")
+        create(model, tmp_path / "run")
 
 
 def test_foreign_directory_stays_untouched(tmp_path):
     (tmp_path / "letter.txt").write_text("mine")
     model = aae_mx.model.AAE(small_config(), (28, 28), "0123456789")
     with pytest.raises(InputError, match="not overwritten"):
-        Run.create(model, "data", tmp_path)
+        create(model, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
@@ -320,7 +319,7 @@ def test_default_names_do_not_collide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("gaussian_unsupervised", "gaussian_unsupervised-2", "gaussian_unsupervised-3"):
         model = aae_mx.model.AAE(small_config(), (28, 28), "0123456789")
-        with Run.create(model, "data") as run:
+        with create(model) as run:
             assert str(run.path) == f"runs/{name}"
 
 
@@ -375,16 +374,18 @@ def python(code, **environment):
     )
 
 
-@pytest.mark.parametrize("module", ["priors", "plotting", "config", "data", "train", "__main__"])
+@pytest.mark.parametrize(
+    "module", ["priors", "report.plotting", "config", "modes", "data", "train", "__main__"]
+)
 def test_importing_does_not_load_mxnet(module):
     result = python(f"import sys, aae_mx.{module}; sys.exit('mxnet' in sys.modules)")
     assert result.returncode == 0, result.stderr
 
 
 def test_threads_are_set_unless_the_user_did():
-    code = "import os, aae_mx.backend; print(os.environ['OMP_NUM_THREADS'])"
+    code = "import os; from aae_mx.backend import mx; print(os.environ['OMP_NUM_THREADS'])"
     assert python(code, OMP_NUM_THREADS="7").stdout.strip() == "7"
-    code = "import os, aae_mx.backend; print(os.environ['MXNET_CPU_WORKER_NTHREADS'])"
+    code = code.replace("OMP_NUM_THREADS", "MXNET_CPU_WORKER_NTHREADS")
     assert python(code).stdout.strip() == "1"
 
 
@@ -487,7 +488,7 @@ from pathlib import Path
 sys.modules["mxnet"] = None
 from aae_mx.errors import InputError
 try:
-    import aae_mx.backend
+    import aae_mx.model
 except InputError as error:
     print(error)
 """

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import aae_mx
-from aae_mx import slim
-from aae_mx.commands import evaluate
+from aae_mx.commands import evaluate, slim
 from aae_mx.data import load_dataset
 from aae_mx.errors import InputError
 from aae_mx.runs.checkpoint import checkpoints

@@ -147,4 +147,4 @@ def test_closed_streams(tmp_path):
     )
     assert result.returncode == 0
     assert len(list((run / "figures").iterdir())) == 7
-    assert len((run / "train.log").read_text().splitlines()) == 2
+    assert len((run / "train.log").read_text().splitlines()) == 3

@@ -42,6 +42,6 @@ def main(run, out, images, data_dir, overwrite):
     checked = load_data(model, images, data_dir).test_images[:N_CHECKED]
     worst = export(model, checked, out)
     say(
-        f"{out}: {', '.join(files(model))}; on {len(checked):,} held-out images they differ from the "
-        f"model by at most {worst:.1e}"
+        f"{out}: {', '.join(files(model))}; on {len(checked):,} held-out images they differ from "
+        f"the model by at most {worst:.1e}"
     )

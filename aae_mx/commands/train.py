@@ -31,7 +31,8 @@ CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
 @click.option(
     "--out",
     metavar="DIR",
-    help="The run's directory; it must be new or empty. [default: one under runs/, named after what is trained]",
+    help="The run's directory; it must be new or empty. [default: one under runs/, named after "
+    "what is trained]",
 )
 @click.option(
     "--resume",
@@ -97,8 +98,8 @@ def main(
             raise ConfigError("config", start, f"{resume} goes on with settings of its own")
         changes = _changes(resume, out, snapshots, given_settings(settings))
 
-    from aae_mx import training
     from aae_mx.report.figures import figures_directory, plot_run
+    from aae_mx.training import loop as training
 
     how = {"quiet": quiet, "checkpoint_every": checkpoint_every, "keep": keep}
     if resume is None:

@@ -52,7 +52,6 @@ def page_data(model, dataset, grid=None, seed=0):
     the steps of a grid of decoded images, to have one in any case. Raises ConfigError if its
     sheet would be too large.
     """
-    config = model.config
     decoder = why = differs = None
     if grid is None:
         decoder, differs, why = _decoder(model, dataset.test_images[:1000])
@@ -61,7 +60,7 @@ def page_data(model, dataset, grid=None, seed=0):
     stored = int(np.prod(model.image_shape)) * (2 if grid else 1)
     images = dataset.test_images[: max(1, MAX_VALUES // stored)]
     labels = dataset.test_labels[: len(images)]
-    codes = model.encode(images)
+    codes, *kinds = model.represent(images)
     points, fitted = plotting.project(codes)
     prior, _ = plotting.project(model.sample_prior(N_PRIOR, seed=seed)[0], fitted)
     limit = plotting.shared_limit(points, prior)
@@ -104,15 +103,23 @@ def page_data(model, dataset, grid=None, seed=0):
         "plane": None
         if fitted is None
         else {"mean": fitted.mean_.tolist(), "axes": fitted.components_.tolist()},
+        # Of modes whose decoder takes a label beside the code: the weights of the classes.
+        "kinds": _base64(kinds[0], "<f4") if kinds else None,
         "images": _sheet(images),
         "decoder": decoder,
         "grid": None,
     }
+    if kinds:
+        how.append("The kind y of what is decoded can be chosen beside the image.")
+        data["how"] = " ".join(how)
     if grid:
+        plane = plotting.plane_codes(fitted, limit, grid)
+        # One sheet for each kind.
+        beside = [(label,) for label in range(len(model.classes))] if kinds else [()]
         data["grid"] = {
             "steps": grid,
-            "images": _sheet(_bytes(model.decode(plotting.plane_codes(fitted, limit, grid))), grid),
-            "reconstructions": _sheet(_bytes(model.decode(codes))),
+            "images": [_sheet(_bytes(model.decode(plane, *kind)), grid) for kind in beside],
+            "reconstructions": _sheet(_bytes(model.decode(codes, *kinds))),
         }
     return data
 
@@ -130,12 +137,14 @@ def _decoder(model, images):
     biases = [layer.bias.data().asnumpy() for layer in dense]
     if sum(array.size for array in weights) > MAX_WEIGHTS:
         return None, None, ", which has too many weights"
-    codes = model.encode(images)
-    wanted = model.decode(codes).reshape(len(codes), -1)
+    codes, *kinds = model.represent(images)
+    wanted = model.decode(codes, *kinds).reshape(len(codes), -1)
+    # As the decoder takes them.
+    inputs = np.concatenate([*kinds, codes], axis=1)
     for dtype in ("<f2", "<f4"):
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = [array.astype(dtype) for array in weights]
-            pixels = _forward(rounded, biases, model.config.activation, codes)
+            pixels = _forward(rounded, biases, model.config.activation, inputs)
         differs = np.abs(pixels - wanted).max()
         if differs <= TOLERANCE:
             layers = [
@@ -191,7 +200,8 @@ def _grid_steps(model, grid):
         raise ConfigError(
             "grid", grid, f"expected at most {most}, as browsers take no larger sheets of images"
         )
-    return grid or max(2, min(GRID, most))
+    # As many images for each kind would make a large file.
+    return grid or max(2, min(GRID // 2 + 1 if model.mode.decodes_labels else GRID, most))
 
 
 def _base64(array, dtype):

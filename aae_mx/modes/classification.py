@@ -14,8 +14,7 @@ import numpy as np
 
 from aae_mx import backend, priors
 from aae_mx.errors import ConfigError
-from aae_mx.modes.mode import Mode, Moves, labelled_share
-from aae_mx.settings import Setting
+from aae_mx.modes.mode import Mode, Moves
 
 # From which probability on the encoder is taken at its word; Sohn et al. have 0.95.
 SURE = 0.95
@@ -25,20 +24,9 @@ class Classification(Mode):
     name = "classification"
     summary = "what an image is and how it is drawn, from few labels: paper, section 5"
     settings = (
-        "labels",
-        Setting("style_dim", int, 10, "Dimensions of the style z.", "networks", at_least=2),
-        *("reconstruction_rate", "decoder_rate", "discriminator_rate", "generator_rate"),
-        *("classification_rate", "labelled_share", "image_warp", "hidden_noise"),
-        Setting(
-            "input_noise",
-            float,
-            0.0,
-            "Standard deviation of a noise on the encoder's input in training; the image without "
-            "it is to be given back.",
-            "noise",
-            at_least=0,
-        ),
-        *("code_noise", "code_noise_decay", "pseudo_label_weight"),
+        *("labels", "style_dim", "reconstruction_rate", "decoder_rate", "discriminator_rate"),
+        *("generator_rate", "classification_rate", "labelled_share", "image_warp", "hidden_noise"),
+        *("noise_decay", "input_noise", "code_noise", "code_noise_decay", "pseudo_label_weight"),
     )
     metrics = (
         *("reconstruction_loss", "reconstruction_l2", "classification_entropy", "training_error"),
@@ -65,6 +53,7 @@ class Classification(Mode):
         "classifier": Moves(("encoder",), "classification_rate"),
     }
     decodes_labels = classifies = True
+    dimensions = "style_dim"
 
     @classmethod
     def check(cls, config):
@@ -74,12 +63,7 @@ class Classification(Mode):
                 cls.name,
                 "it needs labels: add --labels N for those of N images, or --labels for all",
             )
-        if config.style_dim % 2 and priors.find(config.prior).paired:
-            raise ConfigError(
-                "style_dim",
-                config.style_dim,
-                f"expected an even number, as {config.prior} is drawn in pairs of dimensions",
-            )
+        super().check(config)
 
     @classmethod
     def names(cls, config):
@@ -87,34 +71,14 @@ class Classification(Mode):
         return (cls.name, str(config.labels), *prior)
 
     def build(self):
-        from aae_mx.networks.build import autoencoder
         from aae_mx.networks.game import Game
-        from aae_mx.networks.losses import LabelLoss, ReconstructionLoss
-        from aae_mx.networks.perceptrons import Discriminator, NoisyEncoder
 
-        config = self.config
         self.n_labels = len(self.classes)
-        encoder, decoder = autoencoder(config, self.image_shape, self.n_labels + config.style_dim)
-        hidden, activation = config.discriminator_hidden, config.activation
-        networks = {
-            "encoder": encoder,
-            "decoder": decoder,
-            "kind": Discriminator(self.n_labels, 0, hidden, activation),
-            "style": Discriminator(config.style_dim, 0, hidden, activation),
-        }
-        self.noisy_encoder = NoisyEncoder(encoder) if config.hidden_noise else None
+        networks = self.autoencoder(self.n_labels + self.config.style_dim)
+        networks["kind"] = self.discriminator(self.n_labels)
+        networks["style"] = self.discriminator(self.config.style_dim)
         self.kind, self.style = Game(networks["kind"]), Game(networks["style"])
-        self.reconstruction_loss = ReconstructionLoss.of(config, self.n_pixels)
-        self.label_loss = LabelLoss()
         return networks
-
-    @property
-    def code_dim(self):
-        return self.config.style_dim
-
-    @property
-    def labelled_per_batch(self):
-        return labelled_share(self.config)
 
     def draw(self, rng, labels, left):
         from aae_mx.networks import noise
@@ -126,97 +90,79 @@ class Classification(Mode):
         arrays["styles"], _ = self.sample_prior(n, rng)
         if config.code_noise:
             scale = noise.code_scale(config, left)
-            for name in ("kind_noise", "generator_kind_noise"):
-                arrays[name] = scale * rng.standard_normal((n, k), np.float32)
-            arrays["kinds"] += scale * rng.standard_normal((n, k), np.float32)
-            for name in ("style_noise", "generator_style_noise"):
-                arrays[name] = scale * rng.standard_normal((n, self.code_dim), np.float32)
-            arrays["styles"] += scale * rng.standard_normal((n, self.code_dim), np.float32)
-        if config.image_warp:
-            arrays["maps"] = noise.affine_maps(config, rng, left)
-            arrays["other_maps"] = noise.affine_maps(config, rng, left)
-        if config.hidden_noise:
-            bank = noise.bank(config, rng, config.hidden[0], self.ctx)
-            names = ("hidden_noise", "generator_hidden_noise", "classifier_hidden_noise")
-            arrays.update(noise.stretches(bank, names, rng, left, config))
-        if config.input_noise:
-            bank = noise.bank(config, rng, self.n_pixels, self.ctx, config.input_noise)
-            names = ("input_noise", "generator_input_noise", "classifier_input_noise")
-            arrays.update(noise.stretches(bank, names, rng, left, config, falling=False))
+            for name, columns in (("kind", k), ("style", self.code_dim)):
+                for whose in (f"{name}_noise", f"generator_{name}_noise"):
+                    arrays[whose] = scale * rng.standard_normal((n, columns), np.float32)
+                arrays[f"{name}s"] += scale * rng.standard_normal((n, columns), np.float32)
+        phases = ("", "generator_", "classifier_")
+        arrays.update(noise.against_heart(self, rng, left, 2, phases, config.input_noise))
         return arrays
 
     def step(self, batch, learn):
-        from aae_mx.networks.noise import warped
+        from aae_mx.networks.noise import noisy, warped
 
-        images = again = batch.images
-        if batch.maps is not None:
-            images = warped(batch.images, self.image_shape, batch.maps)
-            again = warped(batch.images, self.image_shape, batch.other_maps)
         nd, record = backend.mx.nd, backend.mx.autograd.record
+        # Without the images that come again because they have a label.
+        own = batch.first(len(batch.images) - self.labelled_per_batch)
+        images = warped(own.images, self.image_shape, own.maps)
 
         with record():
-            logits, z = self._heads(images, batch.hidden_noise, batch.input_noise)
-            y = nd.softmax(logits)
-            loss, l2 = self.reconstruction_loss(
-                self.networks["decoder"](nd.concat(y, z, dim=1)), images
-            )
+            logits, z = self._heads(images, own)
+            both = nd.concat(nd.softmax(logits), z, dim=1)
+            loss, l2 = self.reconstruction_loss(self.networks["decoder"](both), images)
         learn(loss, "encoder", "decoder")
-        self.codes, y, logits = z.detach(), y.detach(), logits.detach()
+        self.codes, y = z.detach(), nd.softmax(logits).detach()
 
         with record():
-            told = self.kind.tell(_noisy(y, batch.kind_noise), batch.kinds)
-            told_style = self.style.tell(_noisy(self.codes, batch.style_noise), batch.styles)
-            loss_of_both = told[0] + told_style[0]
+            kind = self.kind.tell(noisy(y, own.kind_noise), own.kinds)
+            style = self.style.tell(noisy(self.codes, own.style_noise), own.styles)
+            loss_of_both = kind[0] + style[0]
         learn(loss_of_both, "kind", "style")
 
         with record():
             # Encoded afresh: the encoder has changed since.
-            new_logits, z = self._heads(
-                images, batch.generator_hidden_noise, batch.generator_input_noise
-            )
-            kind, kind_fooled = self.kind.fool(
-                _noisy(nd.softmax(new_logits), batch.generator_kind_noise)
-            )
-            style, style_fooled = self.style.fool(_noisy(z, batch.generator_style_noise))
-            fooling = kind + style
+            logits, z = self._heads(images, own, "generator_")
+            fake = noisy(nd.softmax(logits), own.generator_kind_noise)
+            fooling, kind_fooled = self.kind.fool(fake)
+            more, style_fooled = self.style.fool(noisy(z, own.generator_style_noise))
+            fooling = fooling + more
         learn(fooling, "generator")
 
-        targets = batch.labels
+        images = warped(batch.images, self.image_shape, batch.other_maps)
+        targets, known = batch.labels, nd.maximum(nd.sum(batch.labels), 1)
         if self.config.pseudo_label_weight and self.config.labels_kind == "some":
             weight = (1 - batch.left) * self.config.pseudo_label_weight
-            targets = targets + weight * self.guess(y, batch.labels)
-        # Over the images that have a label, however many share the batch with them.
-        known = nd.sum(batch.labels)
+            guesses = nd.zeros_like(targets)
+            guesses[: len(y)] = self.guess(y, own.labels)
+            # Those with a label weigh as much, however many the others are.
+            targets = targets + weight * guesses * known / len(y)
         with record():
-            new_logits, _ = self._heads(
-                again, batch.classifier_hidden_noise, batch.classifier_input_noise
-            )
-            entropy = self.label_loss(new_logits, targets)
-            loss_of_labels = entropy * len(images) / known
+            logits, _ = self._heads(images, batch, "classifier_")
+            loss_of_labels = self.label_loss(logits, targets) * len(images) / known
         learn(loss_of_labels, "classifier")
+
+        entropy = self.label_loss(logits, batch.labels) * len(images) / known
         right = nd.sum(nd.pick(batch.labels, nd.argmax(logits, axis=1), axis=1)) / known
-        values = (loss, l2, self.label_loss(logits, batch.labels) * len(images) / known, 1 - right)
-        values += (*told[1:], *told_style[1:], fooling, kind_fooled, style_fooled)
-        return dict(zip(self.metrics, values))
+        values = (loss, l2, entropy, 1 - right, *kind[1:], *style[1:])
+        return dict(zip(self.metrics, (*values, fooling, kind_fooled, style_fooled)))
 
     def guess(self, y, labels):
-        """What the encoder is sure of for images without a label, one-hot (N, labels)."""
-        unlabelled = 1 - backend.mx.nd.sum(labels, axis=1, keepdims=True)
-        return (y > SURE) * unlabelled
+        """What the encoder is sure of for images without a label, one-hot (N, labels).
 
-    def _heads(self, images, hidden_noise=None, input_noise=None):
-        """Logits of the kind y (N, labels) and the style z (N, style_dim) of images (N, pixels)."""
-        if input_noise is not None:
-            images = images + input_noise
-        if hidden_noise is None:
-            both = self.networks["encoder"](images)
-        else:
-            both = self.noisy_encoder(images, hidden_noise)
-        slice_axis = backend.mx.nd.slice_axis
-        return (
-            slice_axis(both, axis=1, begin=0, end=self.n_labels),
-            slice_axis(both, axis=1, begin=self.n_labels, end=None),
-        )
+        Source: Lee, Pseudo-Label (2013), and Sohn et al., FixMatch (2020).
+        """
+        return (y > SURE) * (1 - backend.mx.nd.sum(labels, axis=1, keepdims=True))
+
+    def _heads(self, images, batch=None, phase=""):
+        """Logits of the kind y (N, labels) and the style z (N, style_dim) of images (N, pixels).
+
+        With the noise of a batch for a phase, in training.
+        """
+        if batch is not None and f"{phase}input_noise" in batch:
+            images = images + batch[f"{phase}input_noise"]
+        both = self.encode_with(batch and batch.get(f"{phase}hidden_noise"), images)
+        cut, k = backend.mx.nd.slice_axis, self.n_labels
+        return cut(both, axis=1, begin=0, end=k), cut(both, axis=1, begin=k, end=None)
 
     def encode(self, images):
         return self._heads(images)[1]
@@ -258,7 +204,3 @@ class Classification(Mode):
 
     def about(self):
         return {"mode": self.name, "labels": self.config.labels}
-
-
-def _noisy(codes, noise):
-    return codes if noise is None else codes + noise

@@ -15,8 +15,7 @@ import numpy as np
 
 from aae_mx import backend, priors
 from aae_mx.errors import ConfigError
-from aae_mx.modes.mode import Mode, Moves, labelled_share
-from aae_mx.settings import Setting
+from aae_mx.modes.mode import Mode, Moves
 
 # From which probability on the classifier is taken at its word; Sohn et al. have 0.95.
 SURE = 0.9
@@ -28,31 +27,9 @@ class LabelPrior(Mode):
     settings = (
         *("labels", "code_dim"),
         *("reconstruction_rate", "decoder_rate", "discriminator_rate", "generator_rate"),
-        Setting(
-            "discriminator_steps",
-            int,
-            1,
-            "Discriminator steps per batch, each with prior samples of its own.",
-            at_least=1,
-        ),
-        "labelled_share",
-        Setting(
-            "encoder_adam",
-            str,
-            "separate",
-            "The encoder's reconstruction and generator phases have an optimizer each, or share "
-            "one.",
-            choices=("separate", "shared"),
-        ),
-        Setting(
-            "classifier_weight",
-            float,
-            0.0,
-            "With labels: the weight, in the generator's loss, of what a classifier says of the "
-            "codes; it learns on prior samples to tell their labels.",
-            at_least=0,
-        ),
-        *("image_warp", "hidden_noise", "code_noise", "code_noise_decay", "pseudo_label_weight"),
+        *("discriminator_steps", "labelled_share", "encoder_adam", "classifier_weight"),
+        *("image_warp", "hidden_noise", "noise_decay", "code_noise", "code_noise_decay"),
+        "pseudo_label_weight",
     )
     metrics = (
         *("reconstruction_loss", "reconstruction_l2"),
@@ -80,12 +57,7 @@ class LabelPrior(Mode):
                 f"the prior {config.prior} has no pieces that labels could name; with labels use "
                 f"{', '.join(priors.with_pieces())}",
             )
-        if config.code_dim % 2 and kind.paired:
-            raise ConfigError(
-                "code_dim",
-                config.code_dim,
-                f"expected an even number, as {config.prior} is drawn in pairs of dimensions",
-            )
+        super().check(config)
 
     @classmethod
     def names(cls, config):
@@ -94,123 +66,82 @@ class LabelPrior(Mode):
         return (config.prior, formulation, *some)
 
     def build(self):
-        from aae_mx.networks.build import autoencoder
         from aae_mx.networks.game import Game
-        from aae_mx.networks.losses import LabelLoss, ReconstructionLoss
-        from aae_mx.networks.perceptrons import Classifier, Discriminator, NoisyEncoder
+        from aae_mx.networks.perceptrons import Classifier
 
         config, n_labels = self.config, len(self.classes)
-        self.formulation = FORMULATIONS[config.labels_kind]
         self.labels_are_pieces = config.labels != "none"
         # The last of n + 1 says "unknown".
         n_conditions = {"none": 0, "all": n_labels, "some": n_labels + 1}[config.labels_kind]
-        encoder, decoder = autoencoder(config, self.image_shape, config.code_dim)
-        hidden, activation = config.discriminator_hidden, config.activation
-        networks = {
-            "encoder": encoder,
-            "decoder": decoder,
-            "discriminator": Discriminator(config.code_dim, n_conditions, hidden, activation),
-        }
-        self.classifier = None
-        if self.labels_are_pieces and config.classifier_weight > 0:
-            self.classifier = Classifier(config.code_dim, n_labels, activation)
-            networks["classifier"] = self.classifier
-        self.noisy_encoder = NoisyEncoder(encoder) if config.hidden_noise else None
-        self.game = Game(networks["discriminator"])
-        self.reconstruction_loss = ReconstructionLoss.of(config, self.n_pixels)
-        self.label_loss = LabelLoss()
+        networks = self.autoencoder(config.code_dim)
+        networks["discriminator"] = self.discriminator(config.code_dim, n_conditions)
+        self.game, self.classifier = Game(networks["discriminator"]), None
         self.optimizers = {
             "encoder": Moves(("encoder",), "reconstruction_rate"),
             "decoder": Moves(("decoder",), "decoder_rate"),
             "discriminator": Moves(("discriminator",), "discriminator_rate", True),
         }
-        if self.classifier is not None:
+        if self.labels_are_pieces and config.classifier_weight > 0:
+            self.classifier = Classifier(config.code_dim, n_labels, config.activation)
+            networks["classifier"] = self.classifier
             self.optimizers["classifier"] = Moves(("classifier",), "discriminator_rate")
+        # Whether training guesses labels: only where some are missing, and by a classifier.
+        guesses = config.labels_kind == "some" and config.pseudo_label_weight > 0
+        self.pseudo_labels = guesses and self.classifier is not None
         # Gradients of both phases differ in size; in the original they share one Adam.
         self.optimizers["generator"] = Moves(("encoder",), "generator_rate", True)
         self.shares = {"generator": "encoder"} if config.encoder_adam == "shared" else {}
         return networks
-
-    @property
-    def labelled_per_batch(self):
-        return labelled_share(self.config)
-
-    @property
-    def pseudo_labels(self):
-        """Whether training guesses labels: only semi-supervised, and by a classifier."""
-        some = self.config.labels_kind == "some"
-        return some and self.classifier is not None and self.config.pseudo_label_weight > 0
 
     def draw(self, rng, labels, left):
         from aae_mx.networks import noise
 
         config, n = self.config, len(left)
         drawn = [self._prior_codes(rng, labels, n) for _ in range(config.discriminator_steps)]
-        prior_codes = np.stack([codes for codes, _ in drawn], axis=1)
-        arrays = {"prior_codes": prior_codes}
+        arrays = {"prior_codes": np.stack([codes for codes, _ in drawn], axis=1)}
         if config.code_noise:
             scale = noise.code_scale(config, left)
-            both = rng.standard_normal((2, *prior_codes.shape), np.float32)
-            last = rng.standard_normal((n, config.code_dim), np.float32)
-            prior_codes += scale[:, None] * both[0]
+            both = rng.standard_normal((2, *arrays["prior_codes"].shape), np.float32)
+            arrays["generator_noise"] = scale * rng.standard_normal((n, self.code_dim), np.float32)
+            arrays["prior_codes"] += scale[:, None] * both[0]
             arrays["code_noise"] = scale[:, None] * both[1]
-            arrays["generator_noise"] = scale * last
-        if config.hidden_noise:
-            bank = noise.bank(config, rng, config.hidden[0], self.ctx)
-        if config.image_warp:
-            arrays["maps"] = noise.affine_maps(config, rng, left)
-            if self.pseudo_labels:
-                arrays["other_maps"] = noise.affine_maps(config, rng, left)
+        n_maps = 2 if self.pseudo_labels else 1
+        arrays.update(noise.against_heart(self, rng, left, n_maps, ("", "generator_")))
         if labels is not None:
             one_hot = np.eye(self.networks["discriminator"].n_conditions, dtype=np.float32)
             arrays["condition"] = one_hot[labels]
-            if self.classifier is not None:
-                arrays["pieces"] = one_hot[drawn[0][1], : len(self.classes)]
-        if config.hidden_noise:
-            names = ("hidden_noise", "generator_hidden_noise")
-            arrays.update(noise.stretches(bank, names, rng, left, config))
+            arrays["pieces"] = one_hot[drawn[0][1], : len(self.classes)]
         return arrays
 
     def _prior_codes(self, rng, labels, n):
-        """Prior samples to set against ``n`` images, in the pieces of their labels, and these.
-
-        For images without a label the sample is drawn from the whole prior.
-        """
+        """Prior samples in the pieces of the labels, or of the whole prior; and their pieces."""
         if labels is not None:
-            n_labels = self.n_pieces
-            labels = np.where(labels < n_labels, labels, rng.integers(n_labels, size=n))
+            labels = np.where(labels < self.n_pieces, labels, rng.integers(self.n_pieces, size=n))
         return self.sample_prior(n, rng, labels)
 
     def step(self, batch, learn):
-        from aae_mx.networks.noise import warped
+        from aae_mx.networks.noise import noisy, warped
 
-        images = again = batch.images
-        if batch.maps is not None:
-            images = again = warped(batch.images, self.image_shape, batch.maps)
-            if batch.other_maps is not None:
-                again = warped(images, self.image_shape, batch.other_maps)
+        images = warped(batch.images, self.image_shape, batch.maps)
+        again = warped(images, self.image_shape, batch.other_maps)
         loss, l2 = self.reconstruction_phase(images, batch.hidden_noise, learn)
-        codes = self.codes
         for turn in range(self.config.discriminator_steps):
-            entropy, accuracy = self.discriminator_phase(
-                codes if batch.code_noise is None else codes + batch.code_noise[:, turn],
-                batch.prior_codes[:, turn],
-                batch.condition,
-                learn,
-            )
+            noise = None if batch.code_noise is None else batch.code_noise[:, turn]
+            codes, prior_codes = noisy(self.codes, noise), batch.prior_codes[:, turn]
+            told = self.discriminator_phase(codes, prior_codes, batch.condition, learn)
         if self.classifier is not None:
             self.classifier_phase(batch.prior_codes[:, 0], batch.pieces, learn)
         guesses = None
         if self.pseudo_labels:
             weight = (1 - batch.left) * self.config.pseudo_label_weight
-            guesses = weight * self.guess(codes, batch.condition)
-        fooling, fooled = self.generator_phase(again, batch, guesses, learn)
-        return dict(zip(self.metrics, (loss, l2, entropy, accuracy, fooling, fooled)))
+            guesses = weight * self.guess(self.codes, batch.condition)
+        fooled = self.generator_phase(again, batch, guesses, learn)
+        return dict(zip(self.metrics, (loss, l2, *told, *fooled)))
 
     def reconstruction_phase(self, images, hidden_noise, learn):
         """Train encoder and decoder to give ``images`` (N, pixels) back; keeps the codes."""
         with backend.mx.autograd.record():
-            codes = self._encode(images, hidden_noise)
+            codes = self.encode_with(hidden_noise, images)
             loss, l2 = self.reconstruction_loss(self.networks["decoder"](codes), images)
         learn(loss, "encoder", "decoder")
         self.codes = codes.detach()
@@ -246,14 +177,15 @@ class LabelPrior(Mode):
         generator in Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs
         (2017); ``guesses`` (N, labels), or None, are added to the labels that it has to tell.
         """
+        from aae_mx.networks.noise import noisy
+
         with backend.mx.autograd.record():
             # Encoded afresh: the encoder has changed since the reconstruction phase, and this
             # time the gradient must reach it.
-            codes = self._encode(images, batch.generator_hidden_noise)
-            if batch.generator_noise is not None:
-                codes = codes + batch.generator_noise
-            loss, fooled = self.game.fool(codes, batch.condition)
-            entropy = loss
+            codes = self.encode_with(batch.generator_hidden_noise, images)
+            codes = noisy(codes, batch.generator_noise)
+            entropy, fooled = self.game.fool(codes, batch.condition)
+            loss = entropy
             if self.classifier is not None:
                 # Without the entry that says "unknown".
                 labels = batch.condition[:, : len(self.classes)]
@@ -264,11 +196,8 @@ class LabelPrior(Mode):
         learn(loss, "generator")
         return entropy, fooled
 
-    def _encode(self, images, noise):
-        return self.encode(images) if noise is None else self.noisy_encoder(images, noise)
-
     def about(self):
-        return {"mode": self.name, "formulation": self.formulation}
+        return {"mode": self.name, "formulation": FORMULATIONS[self.config.labels_kind]}
 
 
 # As in the post, by how many images have a label.

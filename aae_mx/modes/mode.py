@@ -11,9 +11,9 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from aae_mx import backend, recipes
+from aae_mx import backend, priors, recipes
 from aae_mx.errors import ConfigError, InputError
-from aae_mx.settings import FROM_RECIPE, Setting
+from aae_mx.modes.settings import SETTINGS
 
 # {name: class}; a subclass of Mode with a name joins them.
 MODES = {}
@@ -40,10 +40,12 @@ class Mode:
     # As --mode has it, and a line about it.
     name = None
     summary = ""
-    # Names of SETTINGS below, or Settings of its own; and the values of its default recipe, where
-    # recipes.py has none.
+    # Names of modes/settings.py, or Settings of its own; and the values of its default recipe,
+    # where recipes.py has none.
     settings = ()
     recipe = {}
+    # The setting that has the dimensions of the code.
+    dimensions = "code_dim"
     # The keys of what a step returns, in the order of the history's columns. Those that end in
     # _entropy are cross-entropies in nats; there is a reconstruction_loss.
     metrics = ()
@@ -87,6 +89,13 @@ class Mode:
     @classmethod
     def check(cls, config):
         """Raise ConfigError for settings that do not go together."""
+        n = getattr(config, cls.dimensions)
+        if n % 2 and priors.find(config.prior).paired:
+            raise ConfigError(
+                cls.dimensions,
+                n,
+                f"expected an even number, as {config.prior} is drawn in pairs of dimensions",
+            )
 
     @classmethod
     def names(cls, config):
@@ -96,6 +105,34 @@ class Mode:
     def build(self):
         """The networks, {name: HybridBlock}, in the order in which their weights are drawn."""
         raise NotImplementedError
+
+    def autoencoder(self, n_codes):
+        """For ``build``: an encoder to so many numbers and a decoder, of the config's architecture.
+
+        Also makes ``reconstruction_loss``, ``label_loss`` and what ``encode_with`` needs.
+        """
+        from aae_mx.networks.build import autoencoder
+        from aae_mx.networks.losses import LabelLoss, ReconstructionLoss
+        from aae_mx.networks.perceptrons import NoisyEncoder
+
+        encoder, decoder = autoencoder(self.config, self.image_shape, n_codes)
+        self.reconstruction_loss = ReconstructionLoss.of(self.config, self.n_pixels)
+        self.label_loss = LabelLoss()
+        self.noisy_encoder = NoisyEncoder(encoder)
+        return {"encoder": encoder, "decoder": decoder}
+
+    def discriminator(self, n_codes, n_conditions=0):
+        """For ``build``: a discriminator of so many numbers, beside a one-hot of n_conditions."""
+        from aae_mx.networks.perceptrons import Discriminator
+
+        hidden, activation = self.config.discriminator_hidden, self.config.activation
+        return Discriminator(n_codes, n_conditions, hidden, activation)
+
+    def encode_with(self, noise, images):
+        """What the encoder makes of images, its first hidden layer times 1 + noise, if any."""
+        if noise is None:
+            return self.networks["encoder"](images)
+        return self.noisy_encoder(images, noise)
 
     def parameters(self):
         """The parameters of all networks, {"network/name": Gluon's Parameter}."""
@@ -147,15 +184,18 @@ class Mode:
 
     @property
     def code_dim(self):
-        return self.config.code_dim
+        return getattr(self.config, self.dimensions)
 
     @property
     def labelled_per_batch(self):
         """How many images of a batch are drawn from the labelled ones, besides the pass over all.
 
-        They are the last of the batch.
+        They are the last of the batch. None unless some images have a label, and others not.
         """
-        return 0
+        config = self.config
+        if "labelled_share" not in self.settings or config.labels_kind != "some":
+            return 0
+        return min(round(config.labelled_share * config.batch_size), config.batch_size - 1)
 
     @property
     def labelled(self):
@@ -183,13 +223,6 @@ class Mode:
         return {"mode": self.name}
 
 
-def labelled_share(config):
-    """How many images of a batch are drawn from the labelled ones, if some images have a label."""
-    if config.labels_kind != "some":
-        return 0
-    return min(round(config.labelled_share * config.batch_size), config.batch_size - 1)
-
-
 def find(name):
     """The class of a mode. Raises ConfigError for a name that none has."""
     if name not in MODES:
@@ -197,95 +230,3 @@ def find(name):
             "mode", name, f"expected one of {', '.join(MODES)}; your own comes with --plugin FILE"
         )
     return MODES[name]
-
-
-def _rate(name, help, default=1e-3):
-    return Setting(name, float, default, help, "rates", above=0)
-
-
-# Settings that several modes have.
-SETTINGS = {
-    setting.name: setting
-    for setting in (
-        Setting(
-            "labels",
-            "labels",
-            "none",
-            "Train with labels. Without a value: with that of every training image. With a number "
-            "N: with those of N training images, as many of each class, the rest marked unknown.",
-            "mode",
-        ),
-        Setting(
-            "labelled_share",
-            float,
-            0.25,
-            "With some labels: the share of every batch that is drawn from the labelled images, "
-            "besides the pass over all images.",
-            at_least=0,
-            below=1,
-        ),
-        Setting(
-            "code_dim",
-            int,
-            FROM_RECIPE,
-            "Dimensions of the code z; an even number for priors that are drawn in pairs of them "
-            "(gaussian_mixture, swiss_roll). [default: 2; with --images 64]",
-            "networks",
-            at_least=2,
-        ),
-        _rate("reconstruction_rate", "Learning rate of the encoder in the reconstruction phase."),
-        _rate("decoder_rate", "Learning rate of the decoder."),
-        _rate("discriminator_rate", "Learning rate in the discriminator phase."),
-        _rate("generator_rate", "Learning rate in the generator phase."),
-        _rate("classification_rate", "Learning rate in the phase with labelled images."),
-        Setting(
-            "image_warp",
-            float,
-            0.0,
-            "Each training image is turned, stretched, sheared and moved at random: the six "
-            "numbers of the affine map lie so far from those of none at most (moving is in half an "
-            "image's side). It falls to zero as the square root of what is left of the training.",
-            "noise",
-            at_least=0,
-            below=1,
-        ),
-        Setting(
-            "hidden_noise",
-            float,
-            0.0,
-            "Standard deviation of a noise of mean 1 that multiplies the units of the encoder's "
-            "first hidden layer in training, as a dropout; it falls linearly to zero.",
-            "noise",
-            at_least=0,
-            only={"arch": "mlp"},
-        ),
-        Setting(
-            "code_noise",
-            float,
-            0.0,
-            "Standard deviation of the noise on the discriminator's inputs in training; it falls "
-            "to zero.",
-            "noise",
-            at_least=0,
-        ),
-        Setting(
-            "code_noise_decay",
-            str,
-            "linear",
-            "That noise falls with what is left of the training, or with its square: then it is "
-            "small while the learning rates are not yet.",
-            "noise",
-            choices=("linear", "quadratic"),
-        ),
-        Setting(
-            "pseudo_label_weight",
-            float,
-            0.0,
-            "With some labels: where the training is sure of an image without a label, its answer "
-            "is taken for the label of the image warped once more; with this weight, which grows "
-            "linearly from zero.",
-            "noise",
-            at_least=0,
-        ),
-    )
-}

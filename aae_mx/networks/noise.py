@@ -22,8 +22,14 @@ def affine_maps(config, rng, left):
     """For each image of an epoch an affine map, (N, 6); see ``warped``."""
     # To the end linearly, q(z) would match better, but the labels be learnt by heart.
     none = np.array([1, 0, 0, 0, 1, 0], np.float32)
-    scale = config.image_warp * np.sqrt(left)[:, None]
+    share = left if config.noise_decay == "falling" else np.ones_like(left)
+    scale = config.image_warp * np.sqrt(share)[:, None]
     return none + scale * rng.uniform(-1, 1, (len(left), 6))
+
+
+def noisy(values, noise):
+    """``values`` with noise added, or as they are if there is none."""
+    return values if noise is None else values + noise
 
 
 def warped(images, shape, maps):
@@ -31,34 +37,45 @@ def warped(images, shape, maps):
 
     ``maps`` (N, 6): a row (a, b, c, d, e, f) takes to the place (x, y) what was at
     (a x + b y + c, d x + e y + f), in coordinates of -1 to 1; (1, 0, 0, 0, 1, 0) leaves it there.
-    What comes from outside is black.
+    What comes from outside is black. Without maps, None, the images are as they are.
     """
+    if maps is None:
+        return images
     grid = nd.GridGenerator(maps, transform_type="affine", target_shape=shape[:2])
     # Colours lie beside each other in a row, but the sampler has them first.
     planes = images.reshape((len(images), *shape[:2], -1)).transpose((0, 3, 1, 2))
     return nd.BilinearSampler(planes, grid).transpose((0, 2, 3, 1)).reshape((len(images), -1))
 
 
-def bank(config, rng, units, ctx, std=None):
-    """Noise on the device, of which the batches of an epoch take stretches, see ``stretches``.
+def against_heart(mode, rng, left, n_maps, phases, input_noise=0.0):
+    """What keeps a training from learning images by heart, for an epoch, by the names of a batch.
 
-    Drawing every number anew would take a fifteenth of the time of a step. ``std``: that of the
-    hidden noise by default.
+    ``maps`` and, of two, ``other_maps`` for ``warped``; and for each of the ``phases``, by what
+    their names begin with, hidden_noise and input_noise, of this standard deviation. Noise comes in
+    stretches of a bank: drawing every number anew would take a fifteenth of the time of a step.
     """
-    std = config.hidden_noise if std is None else std
-    size = NOISE_BANK + config.batch_size * units
-    return units, nd.array(std * rng.standard_normal(size, np.float32), ctx=ctx)
-
-
-def stretches(bank, names, rng, left, config, falling=True):
-    """{name: Stretches} of a bank for each batch of an epoch; ``falling`` to zero linearly."""
+    config, drawn = mode.config, {}
     steps = -(-len(left) // config.batch_size)
-    offsets = rng.integers(NOISE_BANK, size=(steps, len(names)), endpoint=True)
-    scale = left if falling else np.ones_like(left)
-    return {
-        name: Stretches(*bank, offsets[:, column], scale, config.batch_size)
-        for column, name in enumerate(names)
-    }
+
+    def bank(units, std):
+        size = NOISE_BANK + config.batch_size * units
+        return units, nd.array(std * rng.standard_normal(size, np.float32), ctx=mode.ctx)
+
+    def stretches(bank, name, scale):
+        offsets = rng.integers(NOISE_BANK, size=(steps, len(phases)), endpoint=True)
+        for phase, of_phase in zip(phases, offsets.T):
+            drawn[phase + name] = Stretches(*bank, of_phase, scale, config.batch_size)
+
+    hidden = bank(config.hidden[0], config.hidden_noise) if config.hidden_noise else None
+    if config.image_warp:
+        for name in ("maps", "other_maps")[:n_maps]:
+            drawn[name] = affine_maps(config, rng, left)
+    if hidden:
+        falling = config.noise_decay == "falling"
+        stretches(hidden, "hidden_noise", left if falling else np.ones_like(left))
+    if input_noise:
+        stretches(bank(mode.n_pixels, input_noise), "input_noise", np.ones_like(left))
+    return drawn
 
 
 class Stretches:

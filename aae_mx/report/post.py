@@ -65,7 +65,7 @@ def draw_figures(configs, out, seeds=1, quiet=False):
     from aae_mx.files import check_directory, write_aside
     from aae_mx.model import load
     from aae_mx.runs.directory import CONFIG
-    from aae_mx.training import fit, resume
+    from aae_mx.training.loop import fit, resume
 
     tell = (lambda text: None) if quiet else say
     trainings = {

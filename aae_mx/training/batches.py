@@ -23,6 +23,11 @@ class Batch(dict):
 
     __getattr__ = dict.get
 
+    def first(self, n):
+        """The same of the first ``n`` images only."""
+        cut = {name: v[:n] for name, v in self.items() if isinstance(v, nd.NDArray)}
+        return Batch({**self, **cut})
+
 
 def n_training(config, dataset):
     """How many of the training images a training sees: all but the last ``validation``.
