@@ -279,9 +279,11 @@ class Config:
         values.update({n: value for n, value in OF_DATA[folder].items() if n in values})
         values.update(self.given)
         self.recipe_entry = recipes.choose(_facts(values))
-        for name, value in self.recipe_entry.values().items():
-            if name in settings and name not in self.given and _applies(settings[name], values):
-                values[name] = value
+        by_recipe = {n: v for n, v in self.recipe_entry.values().items() if n in settings}
+        # First what decides whether others have an effect.
+        for name in sorted(by_recipe, key=lambda name: bool(settings[name].only)):
+            if name not in self.given and _applies(settings[name], values):
+                values[name] = by_recipe[name]
         for name in ("data_dir", "images"):
             if values[name] is not None:
                 # A run is read again from other working directories.

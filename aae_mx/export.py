@@ -182,16 +182,18 @@ def _write_onnx(name, inputs, output, n_wanted, about, directory):
     from aae_mx.backend import mx
 
     onnx, _ = need_onnx()
-    file = directory / f"{name}.onnx"
+    file, pair = directory / f"{name}.onnx", str(directory / f"{name}-symbol.json")
+    # The exporter takes shapes in the order in which the symbol meets its inputs.
+    columns = [inputs[key] for key in mx.sym.load(pair).list_inputs() if key in inputs]
     with _onnx_mapping():
         mx.onnx.export_model(
-            str(directory / f"{name}-symbol.json"),
+            pair,
             str(directory / f"{name}-0000.params"),
-            [(1, columns) for columns in inputs.values()],
-            [np.float32] * len(inputs),
+            [(1, n) for n in columns],
+            [np.float32] * len(columns),
             str(file),
             dynamic=True,
-            dynamic_input_shapes=[("N", columns) for columns in inputs.values()],
+            dynamic_input_shapes=[("N", n) for n in columns],
         )
     made = onnx.load(str(file))
     graph = made.graph

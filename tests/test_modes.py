@@ -29,7 +29,7 @@ CLASSIFICATION = {"mode": "classification", "labels": 100, "batch_size": 40, "st
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "classification"
-    settings = {**CLASSIFICATION, "validation": 100, "limit": 500, "hidden": (200,), "epochs": 6}
+    settings = {**CLASSIFICATION, "validation": 100, "limit": 500, "hidden": (200,), "epochs": 12}
     aae_mx.fit(small_config(**settings), path, quiet=True)
     return path
 

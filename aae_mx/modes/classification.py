@@ -58,11 +58,8 @@ class Classification(Mode):
     @classmethod
     def check(cls, config):
         if config.labels == "none":
-            raise ConfigError(
-                "mode",
-                cls.name,
-                "it needs labels: add --labels N for those of N images, or --labels for all",
-            )
+            what = "it needs labels: add --labels N for those of N images, or --labels for all"
+            raise ConfigError("mode", cls.name, what)
         super().check(config)
 
     @classmethod
@@ -147,17 +144,11 @@ class Classification(Mode):
         return dict(zip(self.metrics, (*values, fooling, kind_fooled, style_fooled)))
 
     def guess(self, y, labels):
-        """What the encoder is sure of for images without a label, one-hot (N, labels).
-
-        Source: Lee, Pseudo-Label (2013), and Sohn et al., FixMatch (2020).
-        """
+        """What the encoder is sure of for images without a label (Sohn et al.), one-hot."""
         return (y > SURE) * (1 - backend.mx.nd.sum(labels, axis=1, keepdims=True))
 
     def _heads(self, images, batch=None, phase=""):
-        """Logits of the kind y (N, labels) and the style z (N, style_dim) of images (N, pixels).
-
-        With the noise of a batch for a phase, in training.
-        """
+        """Logits of y (N, labels) and z (N, style_dim) of images; in training with noise."""
         if batch is not None and f"{phase}input_noise" in batch:
             images = images + batch[f"{phase}input_noise"]
         both = self.encode_with(batch and batch.get(f"{phase}hidden_noise"), images)

@@ -49,8 +49,7 @@ class LabelPrior(Mode):
 
     @classmethod
     def check(cls, config):
-        kind = priors.find(config.prior)
-        if not kind.has_pieces and config.labels != "none":
+        if config.labels != "none" and not priors.find(config.prior).has_pieces:
             raise ConfigError(
                 "prior",
                 config.prior,
@@ -61,9 +60,8 @@ class LabelPrior(Mode):
 
     @classmethod
     def names(cls, config):
-        formulation = FORMULATIONS[config.labels_kind]
         some = (str(config.labels),) if config.labels_kind == "some" else ()
-        return (config.prior, formulation, *some)
+        return (config.prior, FORMULATIONS[config.labels_kind], *some)
 
     def build(self):
         from aae_mx.networks.game import Game
@@ -161,11 +159,10 @@ class LabelPrior(Mode):
         learn(loss, "classifier")
 
     def guess(self, codes, condition):
-        """What the classifier is sure of for the ``codes`` of images without a label.
+        """What the classifier is sure of for images without a label, one-hot (N, labels).
 
-        One-hot, (N, labels); zeros for images that have one, and where it is not sure. Source:
-        Lee, Pseudo-Label (2013); that the encoder then has to answer so for the image changed more
-        strongly is from Sohn et al., FixMatch (2020).
+        Source: Lee, Pseudo-Label (2013); that the encoder then has to answer so for the image
+        changed more strongly is from Sohn et al., FixMatch (2020).
         """
         unlabelled = condition[:, len(self.classes) :]
         return (backend.mx.nd.softmax(self.classifier(codes)) > SURE) * unlabelled
@@ -180,8 +177,7 @@ class LabelPrior(Mode):
         from aae_mx.networks.noise import noisy
 
         with backend.mx.autograd.record():
-            # Encoded afresh: the encoder has changed since the reconstruction phase, and this
-            # time the gradient must reach it.
+            # Encoded afresh: the encoder has changed since, and now it gets the gradient.
             codes = self.encode_with(batch.generator_hidden_noise, images)
             codes = noisy(codes, batch.generator_noise)
             entropy, fooled = self.game.fool(codes, batch.condition)

@@ -6,6 +6,7 @@ import statistics
 
 from aae_mx.config import Config
 from aae_mx.errors import InputError
+from aae_mx.modes.label_prior import FORMULATIONS
 from aae_mx.report.figures import plot_run, saved
 from aae_mx.text import say
 
@@ -195,7 +196,7 @@ def _results(configs, out, seeds, dataset):
     lines = [["run", "epochs, time", *(name.replace("_", " ") for name in METRICS)]]
     lines.append(["---"] * len(lines[0]))
     for config in configs:
-        key = (config.prior, config.formulation)
+        key = (config.prior, FORMULATIONS[config.labels_kind])
         missing = (None,) * len(BASELINE_METRICS)
         baseline = dict(zip(BASELINE_METRICS, BASELINE.get(key, missing)))
         times, measured = [], []
