@@ -5,7 +5,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 # Settings of the training targets; ARGS takes any further option of aae_mx.train.
-LABELLED ?= 1000
 SEED ?= 0
 ARGS ?=
 TRAIN = $(BIN)/python -m aae_mx.train --seed $(SEED) $(if $(EPOCHS),--epochs $(EPOCHS)) \
@@ -22,6 +21,7 @@ TRAINING := PRIOR EPOCHS SEED OUT ARGS
 TAKES_mnist-unsup := $(TRAINING)
 TAKES_mnist-sup := $(TRAINING)
 TAKES_mnist-semi := LABELLED $(TRAINING)
+TAKES_mnist-classify := LABELLED $(TRAINING)
 TAKES_figures := ARGS
 TAKES_bench := ARGS
 TAKES_test := ARGS
@@ -34,11 +34,12 @@ $(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(filter-out PYTHON VEN
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all test-pythons lint mnist-unsup mnist-sup mnist-semi figures bench clean
+.PHONY: help setup test test-all test-pythons lint mnist-unsup mnist-sup mnist-semi mnist-classify \
+  figures bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
-	  while IFS='|' read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done
+	  while IFS='|' read -r name text; do printf '%-22s %s\n' "$$name" "$$text"; done
 
 setup: $(VENV)/installed ## create .venv and install aae_mx in it
 
@@ -49,7 +50,11 @@ mnist-sup: $(VENV)/installed ## the same with every label [PRIOR=gaussian_mixtur
 	$(TRAIN) --prior $(or $(PRIOR),gaussian_mixture) --labels $(ARGS)
 
 mnist-semi: $(VENV)/installed ## the same with LABELLED labels [PRIOR=gaussian_mixture LABELLED=1000]
-	$(TRAIN) --prior $(or $(PRIOR),gaussian_mixture) --labels $(LABELLED) $(ARGS)
+	$(TRAIN) --prior $(or $(PRIOR),gaussian_mixture) --labels $(or $(LABELLED),1000) $(ARGS)
+
+mnist-classify: $(VENV)/installed ## learn to classify from few labels [LABELLED=100 PRIOR=gaussian]
+	$(TRAIN) --mode classification --labels $(or $(LABELLED),100) \
+	  $(if $(PRIOR),--prior $(PRIOR)) $(ARGS)
 
 figures: $(VENV)/installed ## train what is missing and draw every figure of the post
 	$(BIN)/python -m aae_mx.figures $(ARGS)

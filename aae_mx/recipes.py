@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from aae_mx.errors import AAEError, ConfigError
+from aae_mx.errors import AAEError, ConfigError, option_name, option_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,10 +150,10 @@ CONVOLUTIONS = Recipe(
     {**PERCEPTRONS.when, "arch": ("conv",)},
     {
         "epochs": (40, "folders of pictures are smaller than MNIST"),
-        "batch_size": (64, "Radford et al."),
-        "reconstruction_rate": (1e-3, "best of those tried at 64 × 64"),
-        "decoder_rate": (2e-3, "best of those tried at 64 × 64"),
-        "discriminator_rate": (1e-3, "best of those tried at 64 × 64"),
+        "batch_size": (64, "more steps in a small folder"),
+        "reconstruction_rate": (1e-3, "as tried out at 64 × 64"),
+        "decoder_rate": (2e-3, "as tried out at 64 × 64"),
+        "discriminator_rate": (1e-3, "as tried out at 64 × 64"),
         "generator_rate": (2e-4, "Radford et al."),
         "beta1": (0.5, "Radford et al."),
         "encoder_adam": ("separate", "the gradients of both phases differ in size"),
@@ -257,16 +257,48 @@ TABLE = [
 ]
 
 
-def markdown(recipes):
-    """A table of recipes side by side, a row for each setting that any of them names."""
-    from aae_mx.settings import text
-
-    names = list(dict.fromkeys(name for recipe in recipes for name in recipe.all_options()))
-    rows = [["setting", *(recipe.title for recipe in recipes)], ["---"] * (len(recipes) + 1)]
+def side_by_side(recipes):
+    """Recipes as columns of a Markdown table, a row for each setting in which they differ."""
+    names = dict.fromkeys(name for recipe in recipes for name in recipe.all_options())
+    rows = [["", *(recipe.title for recipe in recipes)], ["---"] * (len(recipes) + 1)]
     for name in names:
-        cells = [recipe.all_options().get(name, ("", "")) for recipe in recipes]
-        if len({value for value, _ in cells}) == 1:
-            cells = [cells[0], *[("=", "")] * (len(cells) - 1)]
-        shown = [f"{text(value)} ({reason})" if reason else text(value) for value, reason in cells]
-        rows.append([f"`--{name.replace('_', '-')}`", *shown])
+        values = [_told(recipe.values(), name) for recipe in recipes]
+        if len(set(values)) > 1:
+            rows.append([f"`{option_name(name)}`", *values])
+    return _table(rows)
+
+
+def document():
+    """docs/recipes.md: every recipe with the reason for each value."""
+    parts = [DOCUMENT]
+    for recipe in TABLE:
+        when = "; ".join(f"{name} {' or '.join(values)}" for name, values in recipe.when.items())
+        base = f" The rest is as *{recipe.base.title}*." if recipe.base else ""
+        rows = [["setting", "value", "why"], ["---"] * 3]
+        for name, (_, reason) in recipe.options.items():
+            rows.append([f"`{option_name(name)}`", _told(recipe.values(), name), reason])
+        parts.append(f"## {recipe.title[0].upper()}{recipe.title[1:]}\n\nFor {when}.{base}\n")
+        parts.append(_table(rows))
+    return "\n".join(parts)
+
+
+DOCUMENT = """# Recipes
+
+Where hyper-parameters start. A training takes the one recipe that fits it and names most
+conditions; it says which at its start, and config.json keeps its name. Any option given beside a
+recipe wins over it, and what a recipe does not name has the default that `python -m aae_mx.train
+--mode MODE --help` shows. This page is made by `python -m aae_mx.recipes`.
+"""
+
+
+def _told(values, name):
+    value = values.get(name, "")
+    return "by layer (He et al.)" if (name, value) == ("init_std", None) else option_text(value)
+
+
+def _table(rows):
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

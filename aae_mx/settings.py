@@ -99,8 +99,3 @@ def _is(kind, value):
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
         return False
     return kind is not float or math.isfinite(value)
-
-
-def text(value):
-    """A value as it is written on the command line: (1000, 1000) is 1000,1000."""
-    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)

@@ -4,6 +4,7 @@ import json
 import pickle
 
 import numpy as np
+import pins
 import pytest
 from conftest import small_config
 
@@ -212,3 +213,8 @@ def test_settings_from_a_file(refused, tmp_path):
     for file in ("nowhere.json", "broken.json"):
         message = refused(train.main, "--config", tmp_path / file, code=1)
         assert f"{file}: no settings can be read from it" in message
+
+
+def test_defaults_are_what_they_were():
+    """See pins.py, which writes them anew when a change is meant."""
+    assert pins.pins() == json.loads(pins.PINS.read_text())

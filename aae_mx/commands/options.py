@@ -10,9 +10,9 @@ import click
 
 from aae_mx import modes, priors, recipes
 from aae_mx.config import DEFAULT_MODE, all_settings, mode_settings
-from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name
+from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name, option_text
 from aae_mx.plugins import load_plugin
-from aae_mx.settings import GROUPS, text
+from aae_mx.settings import GROUPS
 from aae_mx.text import LACKING, printable, say, to_nowhere
 
 # Click 8.2 and later raise it, those before print the help and end with 0.
@@ -201,11 +201,11 @@ def defaults_text(setting, mode):
             values.setdefault(recipe.title, value)
     values = values or {mode: setting.default}
     first, *others = values.items()
-    told = [] if first[1] in (None, False) else [text(first[1])]
+    told = [] if first[1] in (None, False) else [option_text(first[1])]
     different = {}
     for title, value in others:
         if value != first[1]:
-            different.setdefault(text(value), []).append(title)
+            different.setdefault(option_text(value), []).append(title)
     if first[1] is None and different:
         told = ["by layer" if setting.name == "init_std" else "none"]
     told += [f"{value} ({', '.join(titles)})" for value, titles in different.items()]
