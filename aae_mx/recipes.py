@@ -190,6 +190,7 @@ CLASSIFICATION = Recipe(
         "beta1": (0.5, "an Adam that follows the games"),
         "image_warp": (0.15, "labels are not learnt by heart"),
         "hidden_noise": (0.5, "labels are not learnt by heart"),
+        "noise_decay": ("none", "few labels are learnt by heart where it falls"),
         "code_noise": (0.3, "the discriminators cannot run ahead"),
         "code_noise_decay": ("linear", "as with labels"),
         "pseudo_label_weight": (1.0, "where the encoder is sure, its answer is a label"),

@@ -101,9 +101,10 @@ def test_what_the_package_has(tmp_path):
     code = """
 import sys, aae_mx
 names = dir(aae_mx)
-assert {"Config", "fit", "load", "resume", "plotting", "priors", "slim"} <= set(names), names
+assert {"Config", "fit", "load", "resume", "report", "priors", "slim"} <= set(names), names
 assert "sys" not in names and "_HOME" not in names
-assert aae_mx.plotting.scatter_codes and aae_mx.priors.PRIORS
+from aae_mx.report import plotting
+assert plotting.scatter_codes and aae_mx.priors.PRIORS
 assert "mxnet" not in sys.modules
 assert aae_mx.model.AAE and "mxnet" in sys.modules
 for name in names:

@@ -78,7 +78,7 @@ def test_stopped_and_resumed_is_unbroken(tmp_path, monkeypatch, settings):
             Interrupted, match="after epoch 0, step 3, and saved; go on with: python"
         ):
             aae_mx.fit(config, stopped, quiet=True)
-    steps = batches.steps_per_epoch(config, 300)
+    steps = batches.steps_per_epoch(aae_mx.model.AAE(config, (28, 28), "0123456789").mode, 300)
     for n in (2 * steps - 3, 4):
         with monkeypatch.context() as patch:
             stop_after(patch, n)

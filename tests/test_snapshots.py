@@ -53,7 +53,7 @@ def test_codes_of_every_epoch(run, tmp_path):
 def test_stopped_and_resumed_has_no_gap_and_no_double(run, tmp_path, monkeypatch):
     """Stopped in the first epoch, and in the third with a checkpoint of the second only."""
     stopped = tmp_path / "stopped"
-    steps = batches.steps_per_epoch(CONFIG, 300)
+    steps = batches.steps_per_epoch(aae_mx.model.AAE(CONFIG, (28, 28), "0123456789").mode, 300)
     with monkeypatch.context() as patch:
         stop_after(patch, 2, signal.SIGINT)
         with pytest.raises(Interrupted):
