@@ -79,7 +79,8 @@ clean: ## remove .venv and what Python left; runs and figures stay
 
 # The files "installed" stand for a finished installation, so that a broken-off one is
 # taken up again.
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Modules are compiled when they are imported, which most never are.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 $(VENV)/installed: setup.py
 	@$(MAKE) --no-print-directory venv
 	$(PIP) --use-pep517 --editable .

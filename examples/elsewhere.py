@@ -23,10 +23,13 @@ def main(directory, out="elsewhere", n=100, seed=0):
 
     # With labels, a column of the picture for every class.
     labels = np.arange(n) % about["prior_pieces"]
-    if about["formulation"] == "unsupervised":
-        labels = None
-    codes = draw_prior(about, n, np.random.default_rng(seed), labels)
-    (images,) = decoder.run(["images"], {"codes": codes})
+    with_pieces = about.get("formulation") not in (None, "unsupervised")
+    codes = draw_prior(about, n, np.random.default_rng(seed), labels if with_pieces else None)
+    given = {"codes": codes}
+    if len(decoder.get_inputs()) == 2:
+        # The decoder of the mode classification takes the kind beside the style.
+        given["kinds"] = np.eye(len(about["classes"]), dtype=np.float32)[labels]
+    (images,) = decoder.run(["images"], given)
     (again,) = encoder.run(["codes"], {"images": images})
 
     file = write_picture(Path(out), images.reshape(n, *about["image_shape"]), columns=10)

@@ -12,9 +12,9 @@ from test_resume import assert_same_run, stop_after
 from test_training import changed, values
 
 import aae_mx
-from aae_mx import encode, model, sample, train
+from aae_mx import encode, model, train
 from aae_mx.backend import mx
-from aae_mx.commands import evaluate, plot
+from aae_mx.commands import evaluate
 from aae_mx.config import Config
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import ConfigError, InputError, Interrupted

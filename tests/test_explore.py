@@ -546,3 +546,23 @@ def test_fits_the_screen(show, width):
     assert box["width"] >= 0.55 * width and abs(box["width"] - box["height"]) <= 2
     picture = page.locator("#picture").bounding_box()
     assert picture["y"] + picture["height"] / 2 < 800, "the picture is seen beside the plane"
+
+
+@pytest.mark.parametrize("grid", [None, 3])
+def test_the_kind_can_be_chosen(show, grid):
+    """Of a mode whose decoder takes a label beside the code."""
+    model, dataset = untrained(mode="classification", labels="all", style_dim=4)
+    data = explored.page_data(model, dataset, grid=grid)
+    page = show(data)
+    _, fitted = plotting.project(model.encode(dataset.test_images))
+    middle = plotting.plane_codes(fitted, data["limit"], 3)[4][None]
+    for kind in (0, len(model.classes) - 1):
+        page.locator("#kind").select_option(str(kind))
+        settled(page)
+        assert_shows(page, "picture", model.decode(middle, labels=kind)[0], within=1)
+    page.locator("#plane").press("Enter")
+    i = int(re.search(r"\d+", page.locator("#said").inner_text())[0])
+    settled(page)
+    assert_shows(page, "reconstruction", model.reconstruct(dataset.test_images[i][None])[0], 1)
+    likeliest = model.classify(dataset.test_images[i][None]).argmax()
+    assert page.locator("#kind").input_value() == str(likeliest)

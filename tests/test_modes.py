@@ -1,6 +1,7 @@
 """The mode classification, and priors and modes of the user's own, through all commands."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,10 @@ def test_the_exported_classifier_is_the_models(run, call, tmp_path):
     session = onnxruntime.InferenceSession(str(tmp_path / "decoder.onnx"))
     (decoded,) = session.run(["images"], {"codes": codes, "kinds": kinds})
     np.testing.assert_allclose(decoded, model.reconstruct(images).reshape(5, -1), atol=1e-5)
+    main = runpy.run_path(str(EXAMPLES / "elsewhere.py"))["main"]
+    styles, drawn, _ = main(tmp_path, tmp_path / "drawn")
+    expected = model.decode(styles, labels=np.arange(100) % 10).reshape(100, -1)
+    np.testing.assert_allclose(drawn, expected, atol=1e-5)
 
 
 def test_measures_of_few_images(run):
