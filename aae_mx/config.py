@@ -259,7 +259,7 @@ class Config:
     means "not given".
     """
 
-    def __init__(self, **given):
+    def __init__(self, /, **given):
         if isinstance(given.get("prior"), priors.Prior):
             given = {**_of_prior(given["prior"]), **given, "prior": given["prior"].name}
         for name in ("mode", "prior"):
@@ -267,7 +267,7 @@ class Config:
             given = {**given, name: value.replace("-", "_")} if name in given else given
         mode, prior = (_given(given, name) for name in ("mode", "prior"))
         settings = mode_settings(mode, prior)
-        for name in given.keys() - settings.keys():
+        for name in sorted(given.keys() - settings.keys()):
             _refuse_foreign(name, given[name], mode, prior)
         self.given = {
             name: setting.check(given[name])

@@ -2,6 +2,7 @@ import copy
 import itertools
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pins
@@ -12,6 +13,7 @@ from aae_mx import modes, recipes
 from aae_mx.commands import train
 from aae_mx.config import Config, mode_settings
 from aae_mx.errors import AAEError, ConfigError
+from aae_mx.model import read_config
 from aae_mx.priors import PRIORS
 
 BUILT_IN = ("label_prior", "classification")
@@ -218,3 +220,27 @@ def test_settings_from_a_file(refused, tmp_path):
 def test_defaults_are_what_they_were():
     """See pins.py, which writes them anew when a change is meant."""
     assert pins.pins() == json.loads(pins.PINS.read_text())
+
+
+def test_a_run_of_before_keeps_its_settings_when_one_changes():
+    """Format 6 did not say what was given, so all was."""
+    config = read_config(Path(__file__).parent / "runs/format-6/unsupervised")
+    changed = config.replace(epochs=7)
+    assert (changed.epochs, changed.hidden, changed.prior_std) == (7, (4, 3), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"self": 1}, "self=1: there is no such setting"),
+        ({"mode": 3}, "mode=3: expected a text"),
+        ({"mode": "../x"}, "mode='../x': expected one of"),
+        ({"prior": ["uniform"]}, "expected a text"),
+        ({"labels": ["all"]}, "expected 'all', 'none' or a number"),
+        ({"epochs": 10**400, "generator_rate": 10**400}, "expected a finite number"),
+        ({"recipe": "x"}, "recipe='x': expected one of"),
+    ],
+)
+def test_settings_of_a_stranger(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Config.from_dict(settings)

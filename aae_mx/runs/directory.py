@@ -173,7 +173,9 @@ def read_description(path):
                 "train the run again"
             )
         shape, classes = description["image_shape"], description["classes"]
-        settings, given = description["config"], description.setdefault("given", [])
+        settings = description["config"]
+        # Format 6 does not tell them apart.
+        given = description.setdefault("given", list(settings))
         if not (
             len(shape) in (2, 3)
             and all(isinstance(size, int) and 0 < size < 2**16 for size in shape)
