@@ -22,8 +22,7 @@ COMMON = (
         "mode",
         str,
         DEFAULT_MODE,
-        "The kind of model: label_prior (the post; paper, sections 2 and 2.3) or classification "
-        "(paper, section 5). --mode NAME --help shows what a mode takes.",
+        "The kind of model; --mode NAME --help shows what it takes.",
         "mode",
     ),
     Setting("prior", str, "gaussian", "The prior p(z).", "mode"),

@@ -182,9 +182,10 @@ def config_option(setting):
         kind = setting.kind
         metavar = "|".join(map(str, choices)) if choices else setting.metavar
         extra = {"metavar": metavar} if metavar else {}
-    return click.Option(
-        [option_name(setting.name), setting.name], type=kind, help=setting.help, **extra
-    )
+    text = setting.help
+    if setting.name == "mode":
+        text += "".join(f" {mode.name}: {mode.summary}." for mode in modes.MODES.values())
+    return click.Option([option_name(setting.name), setting.name], type=kind, help=text, **extra)
 
 
 def defaults_text(setting, mode):

@@ -3,6 +3,6 @@
 from aae_mx.modes.mode import MODES, Mode, Moves, find
 
 # Each joins MODES when it is imported.
-from aae_mx.modes import classification, label_prior  # noqa: E402,F401 isort:skip
+from aae_mx.modes import label_prior, classification  # noqa: E402,F401 isort:skip
 
 __all__ = ["MODES", "Mode", "Moves", "find"]

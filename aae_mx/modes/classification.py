@@ -22,7 +22,7 @@ SURE = 0.95
 
 class Classification(Mode):
     name = "classification"
-    summary = "what an image is and how it is drawn, from few labels: paper, section 5"
+    summary = "what an image is and how it is drawn, from few labels (paper, section 5)"
     settings = (
         *("labels", "style_dim", "reconstruction_rate", "decoder_rate", "discriminator_rate"),
         *("generator_rate", "classification_rate", "labelled_share", "image_warp", "hidden_noise"),

@@ -23,7 +23,7 @@ SURE = 0.9
 
 class LabelPrior(Mode):
     name = "label_prior"
-    summary = "one prior, in pieces for labels: the post; paper, sections 2 and 2.3"
+    summary = "one prior, in pieces for labels (the post; paper, sections 2 and 2.3)"
     settings = (
         *("labels", "code_dim"),
         *("reconstruction_rate", "decoder_rate", "discriminator_rate", "generator_rate"),
