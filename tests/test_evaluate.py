@@ -12,10 +12,11 @@ from aae_mx.config import Config
 from aae_mx.data import load_dataset, to_unit
 from aae_mx.errors import InputError
 from aae_mx.model import AAE
+from aae_mx.modes.label_prior import LabelPrior
 from aae_mx.report import evaluate as evaluate_module
 from aae_mx.report import metrics
 from aae_mx.report.evaluate import METRICS as ALL_METRICS
-from aae_mx.report.evaluate import evaluate, show, table
+from aae_mx.report.evaluate import evaluate, metrics_of, show, table
 from aae_mx.training.batches import training_labels
 from aae_mx.training.loop import train_epoch
 from aae_mx.training.optimizers import Learner
@@ -23,11 +24,7 @@ from aae_mx.training.optimizers import Learner
 NORMAL = np.random.default_rng(0).standard_normal
 
 # Those of the post's mode.
-METRICS = {
-    name: of
-    for name, of in ALL_METRICS.items()
-    if name not in ("test_error", "calibration_error", "kind_imbalance", "kind_confidence")
-}
+METRICS = {name: ALL_METRICS[name] for name in metrics_of(LabelPrior)}
 
 
 def draw(seed=0):

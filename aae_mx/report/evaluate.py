@@ -59,13 +59,9 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
             f"{trial.n} held-out image{'s' * (trial.n != 1)}: at least two are needed to measure "
             "anything"
         )
-    measured, ideal = {}, {}
-    asked = [MEASURES[name] for name in model.mode.measures]
-    for name in METRICS:
-        if any(name in names for _, names in asked):
-            measured[name] = ideal[name] = None
-    for measure, _ in asked:
-        for numbers, values in zip((measured, ideal), measure(trial)):
+    measured, ideal = (dict.fromkeys(metrics_of(model.mode)) for _ in range(2))
+    for name in model.mode.measures:
+        for numbers, values in zip((measured, ideal), MEASURES[name][0](trial)):
             numbers.update(values)
     for numbers in (measured, ideal):
         for name, value in numbers.items():
@@ -202,6 +198,12 @@ MEASURES = {
     "reconstruction": (_reconstruction, ("reconstruction_l2", "reconstruction_psnr")),
     "samples": (_samples, ("frechet_distance", "class_entropy")),
 }
+
+
+def metrics_of(mode):
+    """The names of the metrics that a Mode has, in the order of METRICS."""
+    names = {name for measure in mode.measures for name in MEASURES[measure][1]}
+    return [name for name in METRICS if name in names]
 
 
 def make_judge(dataset):

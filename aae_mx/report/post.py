@@ -6,7 +6,7 @@ import statistics
 
 from aae_mx.config import Config
 from aae_mx.errors import InputError
-from aae_mx.modes.label_prior import FORMULATIONS
+from aae_mx.modes.label_prior import FORMULATIONS, LabelPrior
 from aae_mx.report.figures import plot_run, saved
 from aae_mx.text import say
 
@@ -187,13 +187,13 @@ def _results(configs, out, seeds, dataset):
     """The metrics of every run beside the baseline's: all as CSV, the means as Markdown."""
     from aae_mx.files import write_aside
     from aae_mx.model import load
-    from aae_mx.report.evaluate import METRICS, evaluate, make_judge, show
+    from aae_mx.report.evaluate import METRICS, evaluate, make_judge, metrics_of, show
     from aae_mx.runs.history import read_history
 
-    judge = make_judge(dataset)
+    judge, metrics = make_judge(dataset), metrics_of(LabelPrior)
     names = ["prior", "formulation", "labels", "seed", "epochs", "minutes", "images"]
-    csv = [[*names, *METRICS, *(f"baseline_{name}" for name in BASELINE_METRICS)]]
-    lines = [["run", "epochs, time", *(name.replace("_", " ") for name in METRICS)]]
+    csv = [[*names, *metrics, *(f"baseline_{name}" for name in BASELINE_METRICS)]]
+    lines = [["run", "epochs, time", *(name.replace("_", " ") for name in metrics)]]
     lines.append(["---"] * len(lines[0]))
     for config in configs:
         key = (config.prior, FORMULATIONS[config.labels_kind])
@@ -213,7 +213,7 @@ def _results(configs, out, seeds, dataset):
         cells = [
             _mean([of_run[name] for of_run in measured], form)
             + (f" ({form.format(baseline[name])})" if baseline.get(name) is not None else "")
-            for name, (_, form) in METRICS.items()
+            for name, form in ((name, METRICS[name][1]) for name in metrics)
         ]
         time = f"{config.epochs}, {statistics.mean(times):.1f} min"
         lines.append([config.name.replace("_", " "), time, *cells])
