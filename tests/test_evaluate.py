@@ -97,6 +97,22 @@ def test_reconstruction_errors():
     assert metrics.psnr(np.zeros(3), 4) == pytest.approx(100)
 
 
+def test_calibration_error():
+    """Two bins by hand: sure of 0.9 and right in one of two; sure of 0.6 and right in both."""
+    sure, unsure = [0.9, 0.1], [0.4, 0.6]
+    kinds, labels = np.array([sure, sure, unsure, unsure]), np.array([0, 1, 1, 1])
+    expected = (2 * (0.9 - 0.5) + 2 * (1 - 0.6)) / 4
+    assert metrics.calibration_error(kinds, labels) == pytest.approx(expected)
+    assert metrics.calibration_error(np.eye(3), np.arange(3)) == 0
+
+
+def test_imbalance():
+    assert metrics.imbalance(np.eye(4)) == 0
+    assert metrics.imbalance(np.array([[1.0, 0, 0, 0]] * 5)) == pytest.approx(0.75)
+    # (0.5, 0.5, 0, 0): a quarter too much twice, a quarter too little twice.
+    assert metrics.imbalance(np.array([[1.0, 0, 0, 0], [0, 1, 0, 0]])) == pytest.approx(0.5)
+
+
 def test_frechet_distance():
     a = NORMAL((20_000, 3))
     assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)

@@ -178,6 +178,32 @@ def test_help_shows_one_mode(call):
         assert heading in output
 
 
+def test_validation_images_are_not_trained_on(monkeypatch, refused, tmp_path):
+    """Of every mode; they are the last of the training images."""
+    from aae_mx.training import loop
+
+    given = []
+    train_epoch = loop.train_epoch
+
+    def watched(mode, learn, images, *others):
+        given.append(images.asnumpy())
+        return train_epoch(mode, learn, images, *others)
+
+    monkeypatch.setattr(loop, "train_epoch", watched)
+    config = small_config(validation=60, epochs=1)
+    model = aae_mx.fit(config, tmp_path / "run", quiet=True)
+    images = load_dataset(config).train_images
+    np.testing.assert_allclose(given[0] * 255, images[:240].reshape(240, -1), atol=1e-3)
+    history = read_history(tmp_path / "run")
+    assert history["validation_l2"] == [
+        pytest.approx(model.error_norms(images[240:]).mean(), rel=1e-4)
+    ]
+    options = ["--limit", 300, "--validation", 300]
+    message = refused(train.main, *options, "--out", tmp_path / "no", code=2)
+    assert "--validation 300: expected less than the 300 training images" in message
+    assert not (tmp_path / "no").exists()
+
+
 # Stored runs of earlier formats.
 
 
