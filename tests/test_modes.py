@@ -260,12 +260,16 @@ def test_own_prior(tmp_path):
     assert aae("sample", *plugin, run, "--label", 3, "--out", out).returncode == 0
 
 
-def test_options_of_an_own_prior(call, refused):
+def test_options_of_an_own_prior(call, refused, tmp_path):
     plugin = ["--plugin", EXAMPLES / "own_prior.py", "--prior", "moons"]
     status, output = call(train.main, *plugin, "--help")
     assert status == 0 and "--moons-radius FLOAT" in output and "[default: 2.0]" in output
     message = refused(train.main, *plugin, "--moons-radius", 0, code=2)
     assert "--moons-radius 0.0: expected more than 0" in message
+    options = ["--limit", 20, "--code-dim", 4, "--out", tmp_path / "run"]
+    message = refused(train.main, *plugin, *options, code=1)
+    assert "code_dim=4: the moons lie in a plane, expected 2" in message
+    assert not (tmp_path / "run").exists()
 
 
 def test_own_mode(tmp_path):

@@ -131,6 +131,8 @@ def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=Fal
     # Refuses a number of labels that the data do not have, before anything is written.
     training_labels(config, dataset)
     model = AAE(config, dataset.image_shape, dataset.classes)
+    # A prior of the user's own may refuse its dimensions only when it draws.
+    model.sample_prior(1, seed=0)
     check_room(out, [(model.mode, keep)])
     description = describe(model, dataset.fingerprint())
     with Run.create(config.name, description, out, keep, snapshots) as run:
