@@ -68,7 +68,7 @@ def add(mode, options):
 
 
 ORIGINAL = Recipe(
-    "the original code, without labels",
+    "the original code without labels",
     {"mode": ("label_prior",), "recipe": ("reference",)},
     {
         "epochs": (20, "where the original's published notebook looks"),
@@ -92,7 +92,7 @@ ORIGINAL = Recipe(
     },
 )
 ORIGINAL_LABELS = Recipe(
-    "the original code, with labels",
+    "the original code with labels",
     {**ORIGINAL.when, "labels": ("some", "all")},
     {"discriminator_rate": (2e-3, "the original's")},
     ORIGINAL,
@@ -132,7 +132,7 @@ PERCEPTRONS_LABELS = Recipe(
     PERCEPTRONS,
 )
 ROLL = Recipe(
-    "perceptrons, swiss roll without labels",
+    "perceptrons for the swiss roll without labels",
     {**PERCEPTRONS.when, "prior": ("swiss_roll",), "labels": ("none",), "arch": ("mlp",)},
     {
         "reconstruction_rate": (1.5e-4, "does not hold the encoder back from bending the plane"),
@@ -202,7 +202,7 @@ CLASSIFICATION = Recipe(
     },
 )
 CLASSIFICATION_ALL = Recipe(
-    "classification, every label",
+    "classification with every label",
     {**CLASSIFICATION.when, "labels": ("all",)},
     {
         "batch_size": (100, "every image has a label"),
@@ -211,7 +211,7 @@ CLASSIFICATION_ALL = Recipe(
     CLASSIFICATION,
 )
 CLASSIFICATION_CONV = Recipe(
-    "classification, convolutions",
+    "classification with convolutions",
     {**CLASSIFICATION.when, "arch": ("conv",)},
     {
         "batch_size": (64, "as without labels"),
@@ -222,13 +222,13 @@ CLASSIFICATION_CONV = Recipe(
     CLASSIFICATION,
 )
 CLASSIFICATION_CONV_ALL = Recipe(
-    "classification, convolutions, every label",
+    "classification with convolutions and every label",
     {**CLASSIFICATION_CONV.when, "labels": ("all",)},
     {"pseudo_label_weight": (0.0, "no image is without a label")},
     CLASSIFICATION_CONV,
 )
 PAPER_CLASSIFICATION = Recipe(
-    "classification, the paper's",
+    "classification as the paper has it",
     {"mode": ("classification",), "recipe": ("paper",)},
     {
         "epochs": (50, "the first of its marks: 50, 500 and 5,000"),

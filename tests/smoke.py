@@ -56,7 +56,9 @@ def main():
         run(f"{TRAIN} --epochs 1 --labels 100 --out semi")
         run(f"{TRAIN} --epochs 1 --labels --out supervised")
         run("train --resume supervised --epochs 4 --quiet --no-figures")
-        run("evaluate supervised semi unsupervised --compare --json numbers.json")
+        mode = "--mode classification --labels 100 --epochs 1"
+        run(f"train --limit 500 --quiet {mode} --out classification")
+        run("evaluate supervised semi unsupervised classification --compare --json numbers.json")
         run("plot supervised")
         run("sample supervised --label 3")
         run("encode supervised --out codes.npz")

@@ -216,7 +216,7 @@ def test_errors_are_measured_in_parts(monkeypatch):
 def test_help_tells_their_defaults(call):
     text = " ".join(call(train.main, "--help")[1].split())
     labels = "perceptrons with labels"
-    roll, conv = "perceptrons, swiss roll without labels", "convolutions without labels"
+    roll, conv = "perceptrons for the swiss roll without labels", "convolutions without labels"
     assert f"square root of what is left of the training. [default: 0.15 ({labels})]" in text
     assert (
         f"[default: 0.002; 0.0004 ({labels}, convolutions with labels); 0.00015 ({roll}); "
