@@ -22,7 +22,7 @@ setup(
     package_dir={"": "."},
     package_data={"aae_mx": ["data/mnist/*.gz", "data/mnist/README.md", "explore/page.html"]},
     # Optional: without a C compiler, MXNet's own, slower operator is used. It is no Python
-    # module, but is loaded with ctypes by optimizer.py.
+    # module, but is loaded with ctypes by training/adam.py.
     ext_modules=[
         Extension(
             "aae_mx.training._adam",

@@ -12,6 +12,7 @@ from aae_mx.commands.options import (
     option_overwrite,
     option_place,
     option_seed,
+    progress_to,
     writable_file,
 )
 from aae_mx.text import say
@@ -41,9 +42,22 @@ class NumberOrFolder(click.ParamType):
     help="Only the first so many held-out images [default: all]; or where the run's pictures are "
     "now, if they have been moved. Can be given twice, for both.",
 )
+@click.option(
+    "--likelihood",
+    is_flag=True,
+    help="Also the log-density of the held-out images under a Parzen window of samples (paper, "
+    "section 3).",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="For --likelihood: how many samples. 10,000,000 take half an hour on two cores.",
+)
 @option_seed("Decides prior samples and projections.")
 @option_overwrite()
-def main(runs, compare, out, images, data_dir, seed, overwrite):
+def main(runs, compare, out, images, data_dir, likelihood, samples, seed, overwrite):
     """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
 
     The column "ideal" has what a perfect model would reach: the prior against itself, and for
@@ -56,6 +70,7 @@ def main(runs, compare, out, images, data_dir, seed, overwrite):
     from aae_mx.files import write_aside
     from aae_mx.model import load, load_data
     from aae_mx.report.evaluate import evaluate, table
+    from aae_mx.report.likelihood import likelihood as measure_likelihood
 
     n = next((given for given in reversed(images) if isinstance(given, int)), None)
     folder = next((given for given in reversed(images) if isinstance(given, str)), None)
@@ -66,13 +81,18 @@ def main(runs, compare, out, images, data_dir, seed, overwrite):
 
     # All of them first: to measure one takes long, and the last may be no run.
     for run, model in [(run, load(run)) for run in runs]:
+        dataset = load_data(model, folder, data_dir)
         result = {
             "run": str(run),
             "config": model.config.to_dict(),
             "epoch": model.epoch,
             "seed": seed,
-            **evaluate(model, n, seed, load_data(model, folder, data_dir)),
+            **evaluate(model, n, seed, dataset),
         }
+        if likelihood:
+            with progress_to(samples, "samples") as progress:
+                found = measure_likelihood(model, dataset, samples, n, seed, progress)
+            result["likelihood"] = found
         results.append(result)
         # Before anything is shown: what was measured stays, whatever happens to the rest.
         if out not in (None, "-"):

@@ -3,7 +3,7 @@
 import functools
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -296,3 +296,13 @@ def writable_file(path, suffixes, overwrite, option="out"):
 option_overwrite = functools.partial(
     click.option, "--overwrite", is_flag=True, help="Replace files that exist."
 )
+
+
+@contextmanager
+def progress_to(length, label):
+    """A function of how much is done, which moves a bar on a terminal, if there is one."""
+    if not (sys.stderr and sys.stderr.isatty()):
+        yield lambda done: None
+        return
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield lambda done: bar.update(done - bar.pos)

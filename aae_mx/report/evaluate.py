@@ -271,6 +271,13 @@ def table(results):
     )
     notes = [counts]
     for result in results:
+        found = result.get("likelihood")
+        if found:
+            notes.append(
+                f"log-density: {found['log_density']:.1f} ± {found['standard_error']:.1f} nats "
+                f"(standard error), of {found['samples']:,} samples with σ {found['sigma']:.3f}; "
+                f"of {found['ceiling_samples']:,} training images instead {found['ceiling']:.1f}"
+            )
         errors = result.get("class_errors")
         if errors:
             told = ", ".join(f"{printable(c)} {show(e, '{:.1%}')}" for c, e in errors.items())
