@@ -124,18 +124,19 @@ venv:
 	  "Install one, or name one: make PYTHON=/path/to/python ..." >&2; \
 	exit 1
 
-# One environment for each version, .venv-3.9 and so on; they stay, for the next time. As many at
-# once as there are cores, each with its output in one piece.
+# One environment for each version, .venv-3.9 and so on, but VENV itself for its own; they stay, for
+# the next time. As many at once as there are cores, each with its output in one piece.
 test-pythons: ## run a short test of everything on every supported Python that is found
-	@found=; versions=; \
+	@found=; versions=; own=$$($(BIN)/python -c '$(USABLE)' 2>/dev/null); \
 	for python in $(PYTHONS); do \
 	  version=$$("$$python" -c '$(USABLE)' 2>/dev/null) || continue; \
 	  case "$$versions " in *" $$version "*) continue ;; esac; \
-	  versions="$$versions $$version"; found="$$found $$version $$python"; \
+	  venv=$(VENV)-$$version; test "$$version" != "$$own" || venv=$(VENV); \
+	  versions="$$versions $$version"; found="$$found $$venv $$python"; \
 	done; \
 	test -n "$$found" || exec $(MAKE) --no-print-directory venv; \
 	echo $$found | xargs -n 2 -P "$$(getconf _NPROCESSORS_ONLN)" sh -c \
-	  'output=$$($(MAKE) --no-print-directory smoke PYTHON="$$1" VENV=$(VENV)-$$0 2>&1); \
+	  'output=$$($(MAKE) --no-print-directory smoke PYTHON="$$1" VENV="$$0" 2>&1); \
 	  status=$$?; echo "$$output"; exit $$status' && \
 	echo "passed on Python$$versions"
 
