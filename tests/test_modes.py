@@ -240,12 +240,12 @@ def aae(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_own_prior(tmp_path):
-    """In processes of their own, so that what one has loaded is not there for the next."""
+def test_own_prior(call, tmp_path):
+    """And in a process that has not loaded it, the run ends in a line."""
     options = [*small_options(epochs=1, labels=50), "--prior", "moons", "--no-figures"]
     plugin, run = ["--plugin", EXAMPLES / "own_prior.py"], tmp_path / "run"
-    result = aae("train", *plugin, *options, "--moons-radius", 3, "--out", run)
-    assert (result.returncode, result.stderr) == (0, "")
+    status, output = call(train.main, *plugin, *options, "--moons-radius", 3, "--out", run)
+    assert status == 0, output
     described = json.loads((run / "config.json").read_text())["config"]
     assert (described["prior"], described["moons_radius"], described["moons_width"]) == (
         *("moons", 3.0),
@@ -257,7 +257,7 @@ def test_own_prior(tmp_path):
     assert "prior='moons': expected one of gaussian, " in result.stderr
     assert "your own comes with --plugin FILE" in result.stderr
     out = tmp_path / "samples.npz"
-    assert aae("sample", *plugin, run, "--label", 3, "--out", out).returncode == 0
+    assert call(sample.main, *plugin, run, "--label", 3, "--out", out)[0] == 0
 
 
 def test_options_of_an_own_prior(call, refused, tmp_path):
@@ -272,16 +272,16 @@ def test_options_of_an_own_prior(call, refused, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_own_mode(tmp_path):
+def test_own_mode(call, tmp_path):
     run, plugin = tmp_path / "run", ["--plugin", EXAMPLES / "own_mode.py"]
     options = [*plugin, "--mode", "denoising", *small_options(epochs=1), "--pixel-noise", 0.1]
-    result = aae("train", *options, "--out", run, "--quiet", "--no-figures")
-    assert (result.returncode, result.stderr) == (0, "")
+    status, output = call(train.main, *options, "--out", run, "--quiet", "--no-figures")
+    assert (status, output) == (0, "")
     result = aae("evaluate", run)
     assert result.returncode == 1 and "mode='denoising': expected one of " in result.stderr
-    result = aae("train", *plugin, "--resume", run, "--epochs", 2)
+    status, output = call(train.main, *plugin, "--resume", run, "--epochs", 2)
     assert len(list((run / "figures").iterdir())) == 7
-    assert result.returncode == 0 and "epoch 2/2  reconstruction loss" in result.stdout
+    assert status == 0 and "epoch 2/2  reconstruction loss" in output
     assert len((EXAMPLES / "own_mode.py").read_text().splitlines()) <= 80
 
 
