@@ -57,14 +57,15 @@ class Prior:
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        if "name" in vars(cls) and cls.name:
-            there = PRIORS.setdefault(cls.name, cls)
-            # A cell of a notebook that is run again, or a file that is loaded again, replaces its
-            # own.
-            if there.__qualname__ != cls.__qualname__ or there.__module__.startswith("aae_mx."):
-                if there is not cls:
-                    raise InputError(f"there is a prior {cls.name!r} already; choose another name")
-            PRIORS[cls.name] = cls
+        if cls.name is None:
+            return
+        there = PRIORS.get(cls.name)
+        # A cell of a notebook that is run again replaces its own.
+        if there and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise InputError(f"there is a prior {cls.name!r} already; choose another name")
+        if cls.draw is Prior.draw:
+            raise InputError(f"the prior {cls.name!r} has no method draw")
+        PRIORS[cls.name] = cls
 
     def draw(self, n, rng, code_dim, labels, n_labels):
         """``n`` codes, (n, code_dim), of the pieces ``labels``: integers in [0, n_labels), (n,).
@@ -72,7 +73,6 @@ class Prior:
         ``labels`` is None for a prior without pieces. ``rng``, a ``numpy.random.Generator``, is
         the only source of randomness.
         """
-        raise NotImplementedError
 
     def sample(self, n, rng, code_dim=2, n_labels=10, labels=None):
         """``n`` codes, float32 (n, code_dim), and the pieces that they are from, int64 (n,).

@@ -305,6 +305,11 @@ def test_own_prior_as_an_object():
         ("def f(:\n", "line 1: SyntaxError"),
         ("from aae_mx.priors import Prior\nclass P(Prior):\n    name = 'uniform'\n", "there is a"),
         ("from aae_mx.modes import Mode\nclass M(Mode):\n    name = 'label_prior'\n", "there is a"),
+        ("from aae_mx.priors import Prior\nclass P(Prior):\n    name = 'p'\n", "no method draw"),
+        (
+            "from aae_mx.modes import Mode\nclass M(Mode):\n    name = 'm'\n",
+            "no method build, step",
+        ),
     ],
 )
 def test_plugins_that_fail_end_in_one_line(refused, tmp_path, text, message):

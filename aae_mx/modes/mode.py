@@ -68,6 +68,10 @@ class Mode:
         there = MODES.get(cls.name)
         if there and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
             raise InputError(f"there is a mode {cls.name!r} already; choose another name")
+        needed = ["build", "step", *(["classify"] if cls.classifies else [])]
+        missing = [name for name in needed if getattr(cls, name) is getattr(Mode, name)]
+        if missing:
+            raise InputError(f"the mode {cls.name!r} has no method {', '.join(missing)}")
         MODES[cls.name] = cls
         if cls.recipe:
             recipes.add(cls.name, cls.recipe)
@@ -104,7 +108,6 @@ class Mode:
 
     def build(self):
         """The networks, {name: HybridBlock}, in the order in which their weights are drawn."""
-        raise NotImplementedError
 
     def autoencoder(self, n_codes):
         """For ``build``: an encoder to so many numbers and a decoder, of the config's architecture.
@@ -160,7 +163,6 @@ class Mode:
         for what it did not. ``learn(loss, *optimizers)`` goes back from a loss and steps them.
         ``self.codes`` is then (N, code_dim), those of the batch.
         """
-        raise NotImplementedError
 
     def encode(self, images):
         """Codes z (N, code_dim) of images (N, pixels) in 0–1, on the device."""
@@ -176,7 +178,6 @@ class Mode:
 
     def classify(self, images):
         """Probabilities of the classes (N, classes), if it ``classifies``."""
-        raise NotImplementedError
 
     def sample_prior(self, n, rng, labels=None):
         """``n`` codes of the prior and the labels of their pieces; None where it has none."""
