@@ -354,7 +354,7 @@ class Config:
         return f"Config({', '.join(f'{name}={value!r}' for name, value in self.given.items())})"
 
     def __reduce__(self):
-        return Config._from, (self.to_dict(), list(self.given))
+        return Config.from_dict, (self.to_dict(), list(self.given))
 
     def replace(self, **changes):
         """Another Config with ``changes`` to what was given; all else follows from that anew."""
@@ -423,8 +423,6 @@ class Config:
         # All are as they were, whatever a recipe says today; but that was not asked for.
         config.given = {n: v for n, v in config.given.items() if n in given}
         return config
-
-    _from = from_dict
 
 
 _OF_FOLDERS = ("image_size", "channels")

@@ -302,7 +302,10 @@ def describe(model, fingerprint):
 
 def read_config(path):
     """The Config of the run in the directory ``path``. Raises as ``load`` does."""
-    description = read_description(path)
+    return _config_of(path, read_description(path))
+
+
+def _config_of(path, description):
     try:
         config = Config.from_dict(description["config"], description["given"])
         if not description["classes"] and config.labels_kind != "none":
@@ -347,8 +350,8 @@ def read_run(path, changes, skip_damaged=False, only_described=False):
     change in its Config. ``only_described``: without model and arrays. Raises as ``load`` does.
     """
     path = Path(path)
-    description, config = read_description(path), read_config(path)
-    changes = dict(changes)
+    description = read_description(path)
+    config, changes = _config_of(path, description), dict(changes)
     places = {name: changes.pop(name, None) for name in ("images", "data_dir")}
     # Refuses a place that the run cannot have.
     config = config.moved(**places).values_changed(**changes)
@@ -428,8 +431,8 @@ def load_data(model, images=None, data_dir=None, quiet=False):
     config = model.config.moved(images, data_dir)
     if model.run is None:
         return load_dataset(config, quiet).with_classes(model.classes)
-    fingerprint = read_description(model.run)["data"]
-    before, now = read_config(model.run).place, config.place
+    description = read_description(model.run)
+    before, now = _config_of(model.run, description).place, config.place
     option = option_name("data_dir" if config.images is None else "images")
     if now is not None and not data.holds_something(now) and now == before:
         raise InputError(
@@ -438,7 +441,7 @@ def load_data(model, images=None, data_dir=None, quiet=False):
         )
     # What is to be said of IDX files was said when it was trained.
     dataset = load_dataset(config, quiet or config.images is None).with_classes(model.classes)
-    if dataset.fingerprint() == fingerprint:
+    if dataset.fingerprint() == description["data"]:
         return dataset
     trained_on = "those that it was trained on"
     if now != before:

@@ -42,7 +42,7 @@ def choose(facts):
     ``labels`` is ``"none"``, ``"some"`` or ``"all"`` here. Raises ConfigError for a recipe that
     its mode does not have, and AAEError for a tie, which is a fault of the table.
     """
-    fitting = [recipe for recipe in TABLE if recipe.fits(facts)]
+    fitting = [recipe for recipe in (*TABLE, *ADDED) if recipe.fits(facts)]
     if not fitting:
         names = names_for(facts["mode"])
         raise ConfigError("recipe", facts["recipe"], f"expected one of {', '.join(names)}")
@@ -56,15 +56,20 @@ def choose(facts):
 
 def names_for(mode):
     """The names of the recipes that a mode has, as --recipe takes them."""
-    return list(dict.fromkeys(n for r in TABLE for n in r.when["recipe"] if mode in r.when["mode"]))
+    return list(dict.fromkeys(name for recipe in of_mode(mode) for name in recipe.when["recipe"]))
+
+
+def of_mode(mode):
+    """The recipes of a mode."""
+    return [recipe for recipe in (*TABLE, *ADDED) if mode in recipe.when["mode"]]
 
 
 def add(mode, options):
     """Add the default recipe of a mode, {setting: value}."""
     options = {name: (value, "") for name, value in options.items()}
     when = {"mode": (mode,), "recipe": ("default",)}
-    TABLE[:] = [recipe for recipe in TABLE if recipe.when != when]
-    TABLE.append(Recipe(f"{mode}", when, options))
+    ADDED[:] = [recipe for recipe in ADDED if recipe.when != when]
+    ADDED.append(Recipe(mode, when, options))
 
 
 ORIGINAL = Recipe(
@@ -256,6 +261,8 @@ TABLE = [
     *(CLASSIFICATION, CLASSIFICATION_ALL, CLASSIFICATION_CONV, CLASSIFICATION_CONV_ALL),
     PAPER_CLASSIFICATION,
 ]
+# Those of modes that are the user's own.
+ADDED = []
 
 
 def side_by_side(recipes):

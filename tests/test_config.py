@@ -16,8 +16,6 @@ from aae_mx.errors import AAEError, ConfigError
 from aae_mx.model import read_config
 from aae_mx.priors import PRIORS
 
-BUILT_IN = ("label_prior", "classification")
-
 
 @pytest.mark.parametrize(
     ("settings", "message"),
@@ -186,15 +184,12 @@ def test_one_recipe_fits_every_combination():
         ):
             facts = {"mode": mode, "recipe": recipe, "prior": prior, "labels": labels, "arch": arch}
             titles.add(recipes.choose(facts).title)
-    # Those that tests add for modes of their own aside, each has its use.
-    assert titles >= {
-        recipe.title for recipe in recipes.TABLE if recipe.when["mode"][0] in BUILT_IN
-    }
+    # Each has its use.
+    assert titles >= {recipe.title for recipe in recipes.TABLE}
     for recipe in recipes.TABLE:
         known = {name for mode in recipe.when["mode"] for name in mode_settings(mode)}
         assert set(recipe.all_options()) <= known, recipe.title
-        if recipe.when["mode"][0] in BUILT_IN:
-            assert all(reason for _, reason in recipe.options.values()), recipe.title
+        assert all(reason for _, reason in recipe.options.values()), recipe.title
 
 
 def test_a_tie_of_recipes_is_an_error(monkeypatch):

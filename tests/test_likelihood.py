@@ -80,3 +80,5 @@ def test_command(call, refused, supervised_run, tmp_path, monkeypatch):
     again = parzen.likelihood(model, aae_mx.model.load_data(model), 500, 40)
     assert result["likelihood"] == again
     assert "--samples" in refused(evaluate.main, supervised_run, "--samples", 0, code=2)
+    message = refused(evaluate.main, supervised_run, "--samples", 10, code=2)
+    assert "--samples: it is for --likelihood" in message

@@ -74,6 +74,9 @@ def test_the_python_interface(run):
     ):
         with pytest.raises(InputError, match=message):
             model.decode(codes, labels)
+    for labels, message in ((10, "label 10: expected 0 to 9"), ([1, 2], r"labels of shape \(2,\)")):
+        with pytest.raises(InputError, match=message):
+            model.sample_prior(3, labels)
 
 
 def test_other_modes_do_not_classify(supervised_run):
@@ -173,6 +176,8 @@ def test_help_shows_one_mode(call):
     _, of_the_post = call(train.main, "--help")
     status, output = call(train.main, "--mode", "classification", "--help")
     assert status == 0 and "--style-dim" in output and "--code-dim" not in output
+    # Whatever was asked for before in the same process.
+    assert call(train.main, "--help")[1] == of_the_post
     assert "--code-dim" in of_the_post and "--style-dim" not in of_the_post
     for heading in ("What is trained:", "Data:", "Networks (classification):", "Run:"):
         assert heading in output

@@ -51,9 +51,7 @@ class NumberOrFolder(click.ParamType):
 @click.option(
     "--samples",
     type=click.IntRange(min=1),
-    default=10_000,
-    show_default=True,
-    help="For --likelihood: how many samples. 10,000,000 take half an hour on two cores.",
+    help="For --likelihood: how many samples. [default: 10000]",
 )
 @option_seed("Decides prior samples and projections.")
 @option_overwrite()
@@ -64,6 +62,9 @@ def main(runs, compare, out, images, data_dir, likelihood, samples, seed, overwr
     samples real images instead; with --compare, each run has its own unless they are equal.
     Definitions and sources: aae_mx/report/metrics.py.
     """
+    if samples is not None and not likelihood:
+        raise click.UsageError("--samples: it is for --likelihood; add that.")
+    samples = samples or 10_000
     if out not in (None, "-"):
         out = writable_file(out, [".json"], overwrite, "json")
 

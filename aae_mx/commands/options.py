@@ -113,16 +113,11 @@ class ConfigCommand(Command):
     of one mode, in groups.
     """
 
-    mode = DEFAULT_MODE
-
     def make_context(self, info_name, args, parent=None, **extra):
-        for option, act in (("--plugin", load_plugin), ("--mode", self._take_mode)):
-            for value in _values_of(option, args):
-                act(value)
+        for path in _values_of("--plugin", args):
+            load_plugin(path)
+        self.mode = [DEFAULT_MODE, *_values_of("--mode", args)][-1].replace("-", "_")
         return super().make_context(info_name, args, parent, **extra)
-
-    def _take_mode(self, value):
-        self.mode = value.replace("-", "_")
 
     def get_params(self, ctx):
         options = [config_option(setting) for setting in all_settings().values()]
@@ -192,8 +187,7 @@ def defaults_text(setting, mode):
     """What a setting is by default in a mode, by its recipe: for --help and the documentation."""
     if setting.name == "mode" or "[default:" in setting.help:
         return ""
-    by_default = [r for r in recipes.TABLE if mode in r.when["mode"]]
-    by_default = [r for r in by_default if "default" in r.when["recipe"]]
+    by_default = [r for r in recipes.of_mode(mode) if "default" in r.when["recipe"]]
     values = {}
     for recipe in by_default:
         value = recipe.values().get(setting.name, setting.default)

@@ -173,7 +173,7 @@ class Classification(Mode):
     def sample_prior(self, n, rng, labels=None):
         """Styles; the pieces of their prior stand for nothing, and the labels are of the kinds."""
         codes, _ = self.prior.sample(n, rng, self.code_dim, self.n_pieces)
-        return codes, labels if labels is not None else rng.integers(self.n_labels, size=n)
+        return codes, priors.categorical(n, rng, self.n_labels, labels)[1]
 
     def exports(self):
         encoder, decoder, k = self.networks["encoder"], self.networks["decoder"], self.n_labels

@@ -32,15 +32,15 @@ def likelihood(model, dataset, n_samples=10_000, n=None, seed=0, progress=None):
     samples that are behind it. Memory does not grow with ``n_samples``. Raises InputError for less
     than two images.
     """
-    images, validation = to_unit(dataset.test_images[:n]), to_unit(dataset.train_images)
+    images, training = to_unit(dataset.test_images[:n]), dataset.train_images
     if len(images) < 2:
         raise InputError(f"{len(images)} held-out images: at least two are needed")
-    training, validation = validation[:-N_VALIDATION], validation[-N_VALIDATION:]
-    if not len(training):
+    if len(training) <= N_VALIDATION:
         raise InputError(
-            f"{len(validation)} training images: more than {N_VALIDATION} are needed, of which the "
+            f"{len(training)} training images: more than {N_VALIDATION} are needed, of which the "
             "last choose the width of the window"
         )
+    training, validation = training[:-N_VALIDATION], to_unit(training[-N_VALIDATION:])
 
     def sampled(part):
         codes, labels = model.sample_prior(part.stop - part.start, seed=[seed, STREAM, part.start])
@@ -51,8 +51,8 @@ def likelihood(model, dataset, n_samples=10_000, n=None, seed=0, progress=None):
     density = log_density(images, sampled, n_samples, sigma, progress)
     # As many training images as samples, but no more than there are.
     n_training = min(n_samples, len(training), 10 * SAMPLES_AT_ONCE)
-    of_training = best_sigma(training[:few], validation)
-    ceiling = log_density(images, lambda part: training[part], n_training, of_training)
+    of_training = best_sigma(to_unit(training[:few]), validation)
+    ceiling = log_density(images, lambda part: to_unit(training[part]), n_training, of_training)
     return {
         "samples": n_samples,
         "sigma": float(sigma),
