@@ -362,7 +362,8 @@ class Config:
 
     def values_changed(self, **changes):
         """The same with other values of some settings, and no other consequence."""
-        return Config.from_dict({**self._values, **changes}, [*self.given, *changes])
+        new = [name for name, value in changes.items() if value != self._values[name]]
+        return Config.from_dict({**self._values, **changes}, [*self.given, *new])
 
     @property
     def prior_object(self):

@@ -1,5 +1,6 @@
 """The mode classification, and priors and modes of the user's own, through all commands."""
 
+import importlib.util
 import json
 import runpy
 import shutil
@@ -229,12 +230,24 @@ def test_stored_runs_are_read(monkeypatch, path, call, tmp_path):
     assert call(plot.main, run)[0] == 0
     assert call(encode.main, run, "--out", tmp_path / "codes.npz")[0] == 0
     assert call(explore.main, run)[0] == 0
+    if importlib.util.find_spec("onnx"):
+        assert call(export_command.main, run)[0] == 0
     if read_run(run, {}).slim:
         with pytest.raises(InputError, match="removed by aae_mx.slim"):
             aae_mx.resume(run, quiet=True, epochs=2)
     else:
         assert aae_mx.resume(run, quiet=True, epochs=2).epoch == 2
         assert json.loads((run / "config.json").read_text())["format"] == 7
+
+
+def test_the_settings_of_another_run_are_a_start(call, supervised_run, tmp_path):
+    """Those that were given for it; the rest, and what an option says, follows anew."""
+    options = ["--config", supervised_run / "config.json", "--labels", "none", "--epochs", 1]
+    status, output = call(train.main, *options, "--no-figures", "--out", tmp_path / "run")
+    assert status == 0, output
+    config = aae_mx.load(tmp_path / "run").config
+    expected = small_config(prior="swiss_roll", labels="none", epochs=1)
+    assert config == expected and config.given == expected.given
 
 
 # Priors and modes of the user's own.

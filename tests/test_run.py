@@ -43,7 +43,9 @@ def test_what_a_run_leaves(supervised_run):
     ]
     description = json.loads((supervised_run / "config.json").read_text())
     assert description["config"]["prior"] == "swiss_roll"
-    assert description["config"]["seed"] == 0
+    assert description["config"]["seed"] == 0 and "labels" in description["given"]
+    assert (description["format"], description["recipe"]) == (7, "perceptrons with labels")
+    assert "recipe: perceptrons with labels\n" in (supervised_run / "train.log").read_text()
     assert description["classes"] == list("0123456789")
     history = read_history(supervised_run)
     assert list(history) == [
