@@ -243,8 +243,11 @@ def mode_settings(mode, prior=None):
 
 
 def all_settings():
-    """The settings of all modes and priors, {name: Setting}."""
-    return {n: s for mode in modes.MODES for n, s in mode_settings(mode).items()}
+    """The settings of all modes and priors, {name: Setting}; where defaults differ, the first."""
+    found = {}
+    for mode in modes.MODES:
+        found = {**mode_settings(mode), **found}
+    return found
 
 
 class Config:
@@ -418,9 +421,16 @@ class Config:
     def from_dict(cls, settings, given=()):
         """The inverse of ``to_dict``; ``given``: the names of what was given.
 
-        Raises ConfigError for an unknown name or a bad value.
+        A setting that a run of an earlier version does not have is at its own default, at which
+        it has no effect, whatever the recipe of today says. Raises ConfigError for an unknown name
+        or a bad value.
         """
-        config = cls(**settings)
+        try:
+            known = mode_settings(settings["mode"], settings["prior"])
+        except KeyError:
+            known = {}
+        defaults = {n: s.default for n, s in known.items() if s.default is not None}
+        config = cls(**{**defaults, **settings})
         # All are as they were, whatever a recipe says today; but that was not asked for.
         config.given = {n: v for n, v in config.given.items() if n in given}
         return config

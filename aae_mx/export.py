@@ -83,13 +83,14 @@ def metadata(model):
         "image_shape": list(model.image_shape),
         "pixel_range": [0, 1],
         "classes": list(model.classes),
+        "kinds": list(model.mode.kinds),
         # Ten as in the post, where images have no labels.
         "prior_pieces": len(model.classes) or 10,
     }
     what = {
         "images": "images, float32 (N, pixels) in pixel_range, an image row by row",
         "codes": "codes, float32 (N, code_dim)",
-        "kinds": "kinds, float32 (N, classes), which add up to 1",
+        "kinds": "kinds, float32 (N, kinds), which add up to 1",
     }
     for name, (inputs, output, _) in model.mode.exports().items():
         given = " and ".join(what.get(key, key) for key in inputs)
@@ -97,21 +98,23 @@ def metadata(model):
     return about
 
 
-def export(model, images, out):
+def export(model, images, out, labels=None):
     """Write the ``files`` of a trained model into the directory ``out``, made if need be.
 
-    ``images``: held-out ones, uint8 (N, *image_shape), on which each file is run. Returns the
-    largest difference from the model. Raises AAEError, with nothing written, if it is above
-    TOLERANCE, and InputError if files cannot be written or the extra ``onnx`` is missing.
+    ``images``: held-out ones, uint8 (N, *image_shape), on which each file is run, and their
+    ``labels`` (N,), for modes that have to be told. Returns the largest difference from the
+    model. Raises AAEError, with nothing written, if it is above TOLERANCE, and InputError if files
+    cannot be written or the extra ``onnx`` is missing.
     """
     from aae_mx.data import to_unit
     from aae_mx.files import make_directory, write_aside
 
     need_onnx()
-    values = {"images": to_unit(images), "codes": model.encode(images)}
-    decoded = model.reconstruct(images).reshape(len(images), -1)
-    if model.mode.classifies:
-        values["kinds"] = model.classify(images)
+    codes, *kinds = model.represent(images, labels)
+    values = {"images": to_unit(images), "codes": codes}
+    decoded = model.decode(codes, *kinds).reshape(len(images), -1)
+    if kinds or model.mode.classifies:
+        values["kinds"] = kinds[0] if kinds else model.classify(images)
     about = metadata(model)
     worst = 0.0
     with tempfile.TemporaryDirectory() as aside:

@@ -108,9 +108,10 @@ class AAE:
         return self._in_batches(self.mode.encode, self._checked(images), _pixels)
 
     def classify(self, images):
-        """Probabilities of the classes, float32 of shape (N, classes), of modes that classify.
+        """Probabilities of the kinds, float32 of shape (N, kinds), of modes that classify.
 
-        ``images`` as in ``encode``. Raises InputError for other modes.
+        Kinds are the classes, or of a mode that finds clusters these; ``mode.kinds`` has their
+        names. ``images`` as in ``encode``. Raises InputError for other modes.
         """
         if not self.mode.classifies:
             raise InputError(f"the mode {self.config.mode} does not classify images")
@@ -120,7 +121,7 @@ class AAE:
         """Images, float32 in 0–1 of shape (N, *image_shape), from codes (N, code_dim).
 
         ``labels``: for modes whose decoder takes a label beside the code (``mode.decodes_labels``),
-        positions in ``classes``, one or N; or weights of the classes, (N, classes). Raises
+        positions in ``mode.kinds``, one or N; or weights of the kinds, (N, kinds). Raises
         InputError if the codes have another shape or are not finite, and for labels that are
         missing, not wanted or unknown.
         """
@@ -142,8 +143,8 @@ class AAE:
         return self._in_batches(decode, codes).reshape(-1, *self.image_shape)
 
     def _kinds(self, labels, n):
-        """What stands beside ``n`` codes, float32 (n, classes)."""
-        n_labels = len(self.classes)
+        """What stands beside ``n`` codes, float32 (n, kinds)."""
+        n_labels = len(self.mode.kinds)
         if labels is None:
             raise InputError("this run's decoder takes a label beside each code; give labels")
         labels = np.asarray(labels)
@@ -163,7 +164,7 @@ class AAE:
     def sample_prior(self, n, labels=None, seed=None):
         """``n`` codes of the prior and their labels (None where it has no pieces).
 
-        ``labels``: one label or n of them, positions in ``classes``; none for a label drawn
+        ``labels``: one label or n of them, positions in ``mode.kinds``; none for a label drawn
         at random. ``seed``: the same seed gives the same codes. Raises InputError for
         labels that the run does not know.
         """
@@ -191,11 +192,17 @@ class AAE:
         """
         return self.decode_samples(*self.sample_prior(n, labels, seed))
 
-    def represent(self, images):
-        """All that the decoder takes of images, as arguments of ``decode``: codes, and kinds."""
+    def represent(self, images, labels=None):
+        """All that the decoder takes of images, as arguments of ``decode``: codes, and kinds.
+
+        ``labels``: those of the images, as in ``decode``, for modes that have to be told
+        (``mode.needs_labels``); others find the kinds themselves, or need none.
+        """
         images = self._checked(images)
         if not self.mode.decodes_labels:
             return (self.encode(images),)
+        if self.mode.needs_labels:
+            return self.encode(images), self._kinds(labels, len(images))
 
         def both(pixels):
             return mx.nd.concat(*self.mode.represent(pixels), dim=1)
@@ -203,19 +210,25 @@ class AAE:
         rows = self._in_batches(both, images, _pixels)
         return rows[:, : self.code_dim], rows[:, self.code_dim :]
 
-    def reconstruct(self, images):
-        """Images encoded and decoded: float32 in 0–1 of shape (N, *image_shape)."""
-        return self.decode(*self.represent(images))
+    def reconstruct(self, images, labels=None):
+        """Images encoded and decoded: float32 in 0–1 of shape (N, *image_shape).
 
-    def error_norms(self, images):
+        ``labels`` as in ``represent``.
+        """
+        return self.decode(*self.represent(images, labels))
+
+    def error_norms(self, images, labels=None):
         """The L2 norm of x̂ − x of each image, float32 of shape (N,); ``images`` as in ``encode``.
 
-        It works in parts, so that the images may be more than fit into memory.
+        It works in parts, so that the images may be more than fit into memory. ``labels`` as in
+        ``represent``, (N,).
         """
-        images = self._checked(images)
+        images, at = self._checked(images), 0
         norms = []
         for part in data.parts(images, self._batch_size):
-            errors = self.reconstruct(part).reshape(len(part), -1) - _pixels(part)
+            of_part = None if labels is None else labels[at : at + len(part)]
+            at += len(part)
+            errors = self.reconstruct(part, of_part).reshape(len(part), -1) - _pixels(part)
             norms.append(np.linalg.norm(errors, axis=1))
             data.release_pages(images)
         return np.concatenate(norms)

@@ -179,6 +179,37 @@ CONVOLUTIONS_LABELS = Recipe(
     },
     CONVOLUTIONS,
 )
+STYLE = Recipe(
+    "style",
+    {"mode": ("style",), "recipe": ("default",)},
+    {
+        "epochs": (20, "as the others"),
+        "style_dim": (15, "the paper's"),
+        "reconstruction_rate": (1e-3, "Adam's usual"),
+        "decoder_rate": (1e-3, "Adam's usual"),
+        "discriminator_rate": (1e-3, "Adam's usual"),
+        "generator_rate": (1e-3, "Adam's usual"),
+        "decay": ("linear", "the end of a training is for the fine match"),
+        "beta1": (0.5, "an Adam that follows the games"),
+        "label_discriminator": (True, "so that z cannot say what the image is"),
+        "image_warp": (0.0, "every image has its label, and there are many"),
+        "code_noise": (0.3, "the discriminator cannot run ahead"),
+        "reduction": ("sum", "the paper's scale"),
+        "hidden": ((1000, 1000), "the paper's"),
+        "init_std": (None, "He et al."),
+    },
+)
+STYLE_CONV = Recipe(
+    "style with convolutions",
+    {**STYLE.when, "arch": ("conv",)},
+    {
+        "batch_size": (64, "as without labels"),
+        "reduction": ("mean", "as without labels"),
+        "generator_rate": (2e-4, "Radford et al."),
+        "init_std": (0.01, "as without labels"),
+    },
+    STYLE,
+)
 CLASSIFICATION = Recipe(
     "classification",
     {"mode": ("classification",), "recipe": ("default",)},
@@ -255,11 +286,60 @@ PAPER_CLASSIFICATION = Recipe(
     },
     CLASSIFICATION,
 )
+REDUCTION = Recipe(
+    "reduction",
+    {"mode": ("reduction",), "recipe": ("default",)},
+    {
+        "epochs": (30, "it goes on to improve"),
+        "batch_size": (250, "H(y) is that of a batch"),
+        "clusters": (20, "the paper's, without labels"),
+        "reconstruction_rate": (2e-4, "does not hold back what finds the kinds"),
+        "decoder_rate": (1e-3, "Adam's usual"),
+        "discriminator_rate": (1e-3, "Adam's usual"),
+        "generator_rate": (1e-3, "Adam's usual"),
+        "decay": ("linear", "the end of a training is for the fine match"),
+        "beta1": (0.5, "an Adam that follows the games"),
+        "kind_weight": (0.02, "more of it takes an image for its first guess for ever"),
+        "style_weight": (0.02, "more of it holds back what finds the kinds"),
+        "consistency_weight": (1.0, "a kind has all that warps make of its images"),
+        "information_weight": (0.3, "more of it takes an image for its first guess for ever"),
+        "information_balance": (4.0, "Hu et al."),
+        "image_warp": (0.15, "as the others with labels"),
+        "image_bend": (0.05, "about one pixel"),
+        "hidden_noise": (0.3, "with much more, all kinds remain alike"),
+        "noise_decay": ("none", "as with few labels"),
+        "code_noise": (0.3, "the discriminators cannot run ahead"),
+        "discriminator_hidden": ((300, 300), "what they learn needs no more"),
+        "reduction": ("sum", "the paper's scale"),
+        "hidden": ((1000, 1000), "the paper's; for clusters its 3,000 take six times as long"),
+        "init_std": (None, "He et al."),
+    },
+)
+REDUCTION_CONV = Recipe(
+    "reduction with convolutions",
+    {**REDUCTION.when, "arch": ("conv",)},
+    {"reduction": ("mean", "as without labels"), "init_std": (0.01, "as without labels")},
+    REDUCTION,
+)
+CLUSTERING = Recipe(
+    "clustering",
+    {"mode": ("clustering",), "recipe": ("default",)},
+    {"clusters": (16, "the paper's, besides 30"), "style_dim": (5, "the paper's")},
+    REDUCTION,
+)
+CLUSTERING_CONV = Recipe(
+    "clustering with convolutions",
+    {**CLUSTERING.when, "arch": ("conv",)},
+    {**CLUSTERING.options, **REDUCTION_CONV.options},
+    REDUCTION,
+)
 TABLE = [
     *(ORIGINAL, ORIGINAL_LABELS, PERCEPTRONS, PERCEPTRONS_LABELS, ROLL),
     *(CONVOLUTIONS, CONVOLUTIONS_LABELS),
+    *(STYLE, STYLE_CONV),
     *(CLASSIFICATION, CLASSIFICATION_ALL, CLASSIFICATION_CONV, CLASSIFICATION_CONV_ALL),
     PAPER_CLASSIFICATION,
+    *(CLUSTERING, CLUSTERING_CONV, REDUCTION, REDUCTION_CONV),
 ]
 # Those of modes that are the user's own.
 ADDED = []

@@ -15,7 +15,7 @@ from aae_mx.config import Config
 from aae_mx.errors import ConfigError
 
 PINS = Path(__file__).with_name("pins.json")
-BUILT_IN = ("label_prior", "classification")
+BUILT_IN = ("label_prior", "style", "classification", "clustering", "reduction")
 PRIORS = ("gaussian", "gaussian_mixture", "swiss_roll", "uniform")
 
 
@@ -27,8 +27,13 @@ def pins():
             recipes.names_for(mode), PRIORS, ("none", 100, "all"), ("mlp", "conv"), (None, "/x")
         ):
             names = ("recipe", "prior", "labels", "arch", "images")
+            given = dict(zip(names, combination))
+            if mode == "clustering":
+                # It has no such setting.
+                if given.pop("labels") != "none":
+                    continue
             try:
-                config = Config(mode=mode, **dict(zip(names, combination)))
+                config = Config(mode=mode, **given)
             except ConfigError:
                 continue
             settings = json.dumps(config.to_dict(), sort_keys=True)

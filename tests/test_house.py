@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from aae_mx import modes
+
 PACKAGE = Path(__file__).parent.parent / "aae_mx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -87,15 +89,14 @@ def lines(*names):
 
 def test_the_core_can_be_read_in_an_hour():
     core = ("training.loop", "modes.label_prior", "priors", "networks")
-    assert lines(*core) <= 1300
+    assert lines(*core) <= 1400
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [f.stem for f in PACKAGE.glob("modes/*.py") if f.stem not in ("__init__", "mode", "settings")],
-)
+@pytest.mark.parametrize("mode", sorted(mode.__module__ for mode in modes.MODES.values()))
 def test_a_mode_is_short(mode):
-    assert lines(f"modes.{mode}") <= 200
+    if mode.startswith("aae_mx."):
+        # Not one that another test has brought.
+        assert lines(mode[len("aae_mx.") :]) <= 200
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)

@@ -16,6 +16,7 @@ from test_resume import assert_same_run, stop_after
 import aae_mx
 from aae_mx.commands import encode, evaluate, explore, plot, sample, slim, train
 from aae_mx.commands import export as export_command
+from aae_mx.config import mode_settings
 from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError, Interrupted
 from aae_mx.model import load_data, read_run
@@ -219,6 +220,11 @@ def test_stored_runs_are_read(monkeypatch, path, call, tmp_path):
     monkeypatch.setattr(run_figures, "DPI", 20)
     run = shutil.copytree(path, tmp_path / path.name)
     model = aae_mx.load(run)
+    stored = json.loads((path / "config.json").read_text())["config"]
+    for name, value in model.config.to_dict().items():
+        # What has come since has no effect.
+        default = mode_settings(model.config.mode)[name].default
+        assert value == stored.get(name, default) or list(value) == stored[name]
     expected = json.loads((path / "expected.json").read_text())
     dataset = load_data(model)
     codes = model.encode(dataset.test_images[:3])

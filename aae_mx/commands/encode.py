@@ -47,8 +47,8 @@ def main(run, out, split, images, data_dir, seed, overwrite):
     """Encode images and write the codes to an npz file, beside as many prior samples, or as CSV.
 
     Arrays: qz (N, code_dim), the codes; y (N,), the images' labels, if they have any; files (N,),
-    their paths, if they are of a folder; of modes that classify, qy (N, classes),
-    probabilities; pz (N, code_dim), prior samples; py (N,), the labels of
+    their paths, if they are of a folder; of modes that classify, qy (N, kinds),
+    probabilities of the kinds; pz (N, code_dim), prior samples; py (N,), the labels of
     their pieces (not for the Gaussian); x and xr (N, pixels), originals and reconstructions in 0-1
     (not if they had more than 1 GB each). All are float32 but for the int64 labels and the texts.
     Other images have labels if their classes are the run's.
@@ -100,7 +100,10 @@ def table(codes, names=None, files=None):
 
 
 def npz_arrays(model, pictures, codes, labels, files, seed):
-    """What an npz file holds, {name: array}; see ``main``."""
+    """What an npz file holds, {name: array}; see ``main``.
+
+    Without reconstructions where the mode has to be told labels that the images do not have.
+    """
     from aae_mx.data import to_unit
 
     prior, pieces = model.sample_prior(len(codes), seed=seed)
@@ -113,7 +116,8 @@ def npz_arrays(model, pictures, codes, labels, files, seed):
         arrays["files"] = files
     if 4 * pictures.size <= MAX_BYTES:
         arrays["x"] = to_unit(pictures)
-        arrays["xr"] = model.reconstruct(pictures).reshape(len(codes), -1)
+        if labels is not None or not model.mode.needs_labels:
+            arrays["xr"] = model.reconstruct(pictures, labels).reshape(len(codes), -1)
     if pieces is not None:
         arrays["py"] = pieces
     return arrays

@@ -43,6 +43,14 @@ class NumberOrFolder(click.ParamType):
     "now, if they have been moved. Can be given twice, for both.",
 )
 @click.option(
+    "--split",
+    type=click.Choice(["test", "validation"]),
+    default="test",
+    show_default=True,
+    help="The held-out images, or those that --validation kept out of the training: for choices, "
+    "which the held-out images must not decide.",
+)
+@click.option(
     "--likelihood",
     is_flag=True,
     help="Also the log-density of the held-out images under a Parzen window of samples (paper, "
@@ -55,7 +63,7 @@ class NumberOrFolder(click.ParamType):
 )
 @option_seed("Decides prior samples and projections.")
 @option_overwrite()
-def main(runs, compare, out, images, data_dir, likelihood, samples, seed, overwrite):
+def main(runs, compare, out, images, data_dir, split, likelihood, samples, seed, overwrite):
     """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
 
     The column "ideal" has what a perfect model would reach: the prior against itself, and for
@@ -88,7 +96,7 @@ def main(runs, compare, out, images, data_dir, likelihood, samples, seed, overwr
             "config": model.config.to_dict(),
             "epoch": model.epoch,
             "seed": seed,
-            **evaluate(model, n, seed, dataset),
+            **evaluate(model, n, seed, dataset, split=split),
         }
         if likelihood:
             with progress_to(samples, "samples") as progress:

@@ -39,8 +39,9 @@ def main(run, out, images, data_dir, overwrite):
     there = [name for name in files(model) if (out / name).exists()]
     if there and not overwrite:
         raise ConfigError("out", out, f"it holds {there[0]} already; add --overwrite")
-    checked = load_data(model, images, data_dir).test_images[:N_CHECKED]
-    worst = export(model, checked, out)
+    dataset = load_data(model, images, data_dir)
+    checked, labels = (part[:N_CHECKED] for part in dataset.split("test"))
+    worst = export(model, checked, out, labels)
     say(
         f"{out}: {', '.join(files(model))}; on {len(checked):,} held-out images they differ from "
         f"the model by at most {worst:.1e}"

@@ -170,7 +170,7 @@ def config_option(setting):
         kind = Labels()
         extra = {"is_flag": False, "flag_value": "all", "metavar": "[N]"}
     elif setting.kind is bool:
-        kind, extra = bool, {"is_flag": True, "default": False}
+        kind, extra = bool, {"is_flag": True, "default": setting.default}
     elif choices and setting.kind is str:
         kind = Choice(list(choices), setting.also)
     else:
@@ -180,7 +180,9 @@ def config_option(setting):
     text = setting.help
     if setting.name == "mode":
         text += "".join(f" {mode.name}: {mode.summary}." for mode in modes.MODES.values())
-    return click.Option([option_name(setting.name), setting.name], type=kind, help=text, **extra)
+    name = option_name(setting.name)
+    name += f"/{name.replace('--', '--no-', 1)}" if setting.kind is bool else ""
+    return click.Option([name, setting.name], type=kind, help=text, **extra)
 
 
 def defaults_text(setting, mode):

@@ -49,9 +49,10 @@ def main(run, number, out, label, seed, overwrite):
     from aae_mx.report.figures import saved
 
     model = load(run)
-    if label is not None and label not in model.classes:
-        raise ConfigError("label", label, f"expected one of {', '.join(model.classes)}")
-    labels = None if label is None else model.classes.index(label)
+    kinds = model.mode.kinds
+    if label is not None and label not in kinds:
+        raise ConfigError("label", label, f"expected one of {', '.join(kinds)}")
+    labels = None if label is None else kinds.index(label)
     codes, pieces = model.sample_prior(number, labels, seed)
     images = model.decode_samples(codes, pieces)
     if out.suffix == ".png":

@@ -54,13 +54,14 @@ def page_data(model, dataset, grid=None, seed=0):
     """
     decoder = why = differs = None
     if grid is None:
-        decoder, differs, why = _decoder(model, dataset.test_images[:1000])
+        held_out = (images[:1000] for images in dataset.split("test"))
+        decoder, differs, why = _decoder(model, *held_out)
     if decoder is None:
         grid = _grid_steps(model, grid)
     stored = int(np.prod(model.image_shape)) * (2 if grid else 1)
     images = dataset.test_images[: max(1, MAX_VALUES // stored)]
     labels = dataset.test_labels[: len(images)]
-    codes, *kinds = model.represent(images)
+    codes, *kinds = model.represent(images, labels)
     points, fitted = plotting.project(codes)
     prior, _ = plotting.project(model.sample_prior(N_PRIOR, seed=seed)[0], fitted)
     limit = plotting.shared_limit(points, prior)
@@ -103,7 +104,8 @@ def page_data(model, dataset, grid=None, seed=0):
         "plane": None
         if fitted is None
         else {"mean": fitted.mean_.tolist(), "axes": fitted.components_.tolist()},
-        # Of modes whose decoder takes a label beside the code: the weights of the classes.
+        # Of modes whose decoder takes a kind beside the code: their names, and those of the images.
+        "kind_names": [printable(name) for name in model.mode.kinds] if kinds else [],
         "kinds": _base64(kinds[0], "<f4") if kinds else None,
         "images": _sheet(images),
         "decoder": decoder,
@@ -115,7 +117,7 @@ def page_data(model, dataset, grid=None, seed=0):
     if grid:
         plane = plotting.plane_codes(fitted, limit, grid)
         # One sheet for each kind.
-        beside = [(label,) for label in range(len(model.classes))] if kinds else [()]
+        beside = [(kind,) for kind in range(len(model.mode.kinds))] if kinds else [()]
         data["grid"] = {
             "steps": grid,
             "images": [_sheet(_bytes(model.decode(plane, *kind)), grid) for kind in beside],
@@ -124,7 +126,7 @@ def page_data(model, dataset, grid=None, seed=0):
     return data
 
 
-def _decoder(model, images):
+def _decoder(model, images, labels):
     """The decoder for the page, by how much its pixels differ at most, or why there is none.
 
     In half precision, or in single where that is not enough, measured on the codes of ``images``.
@@ -137,7 +139,7 @@ def _decoder(model, images):
     biases = [layer.bias.data().asnumpy() for layer in dense]
     if sum(array.size for array in weights) > MAX_WEIGHTS:
         return None, None, ", which has too many weights"
-    codes, *kinds = model.represent(images)
+    codes, *kinds = model.represent(images, labels)
     wanted = model.decode(codes, *kinds).reshape(len(codes), -1)
     # As the decoder takes them.
     inputs = np.concatenate([*kinds, codes], axis=1)

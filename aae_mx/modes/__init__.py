@@ -3,6 +3,12 @@
 from aae_mx.modes.mode import MODES, Mode, Moves, find
 
 # Each joins MODES when it is imported.
-from aae_mx.modes import label_prior, classification  # noqa: E402,F401 isort:skip
+from aae_mx.modes import (  # noqa: E402,F401 isort:skip
+    label_prior,
+    style,
+    classification,
+    clustering,
+    reduction,
+)
 
 __all__ = ["MODES", "Mode", "Moves", "find"]

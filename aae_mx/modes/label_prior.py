@@ -28,8 +28,8 @@ class LabelPrior(Mode):
         *("labels", "code_dim"),
         *("reconstruction_rate", "decoder_rate", "discriminator_rate", "generator_rate"),
         *("discriminator_steps", "labelled_share", "encoder_adam", "classifier_weight"),
-        *("image_warp", "hidden_noise", "noise_decay", "code_noise", "code_noise_decay"),
-        "pseudo_label_weight",
+        *("image_warp", "image_bend", "hidden_noise", "noise_decay", "code_noise"),
+        *("code_noise_decay", "pseudo_label_weight"),
     )
     metrics = (
         *("reconstruction_loss", "reconstruction_l2"),

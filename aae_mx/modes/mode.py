@@ -57,9 +57,9 @@ class Mode:
     # Names of what report/ can draw and measure, in order.
     figures = ("pz", "qz", "output", "reconstructions", "samples", "interpolations", "losses")
     measures = ("match", "neighbours", "reconstruction", "samples")
-    # Whether the pieces of p(z) stand for labels, whether the decoder takes a label beside the
-    # code, and whether it says of an image what it is.
-    labels_are_pieces = decodes_labels = classifies = False
+    # Whether the pieces of p(z) stand for kinds, whether the decoder takes a kind beside the code,
+    # whether that has to be told of an image to give it back, and whether the mode finds it.
+    labels_are_pieces = decodes_labels = needs_labels = classifies = False
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -109,16 +109,17 @@ class Mode:
     def build(self):
         """The networks, {name: HybridBlock}, in the order in which their weights are drawn."""
 
-    def autoencoder(self, n_codes):
+    def autoencoder(self, n_codes, n_decoded=None):
         """For ``build``: an encoder to so many numbers and a decoder, of the config's architecture.
 
+        The decoder takes as many, or ``n_decoded``.
         Also makes ``reconstruction_loss``, ``label_loss`` and what ``encode_with`` needs.
         """
         from aae_mx.networks.build import autoencoder
         from aae_mx.networks.losses import LabelLoss, ReconstructionLoss
         from aae_mx.networks.perceptrons import NoisyEncoder
 
-        encoder, decoder = autoencoder(self.config, self.image_shape, n_codes)
+        encoder, decoder = autoencoder(self.config, self.image_shape, n_codes, n_decoded)
         self.reconstruction_loss = ReconstructionLoss.of(self.config, self.n_pixels)
         self.label_loss = LabelLoss()
         self.noisy_encoder = NoisyEncoder(encoder)
@@ -169,19 +170,29 @@ class Mode:
         return self.networks["encoder"](images)
 
     def represent(self, images):
-        """What ``decode`` takes to give images back: the codes, and what else there is."""
-        return (self.encode(images),)
+        """Codes and kinds of images, which ``decode`` takes to give them back.
+
+        Of modes that find the kinds and decode them.
+        """
 
     def decode(self, codes):
         """Pixels (N, pixels) in 0–1 of codes (N, code_dim), on the device."""
         return backend.mx.nd.sigmoid(self.networks["decoder"](codes))
 
     def classify(self, images):
-        """Probabilities of the classes (N, classes), if it ``classifies``."""
+        """Probabilities of the kinds, (N, kinds), if it ``classifies``."""
 
     def sample_prior(self, n, rng, labels=None):
         """``n`` codes of the prior and the labels of their pieces; None where it has none."""
         return self.prior.sample(n, rng, self.code_dim, self.n_pieces, labels)
+
+    @property
+    def kinds(self):
+        """The names of the kinds y: the classes, or clusters that were found."""
+        return self.classes
+
+    def head_codes(self):
+        """Where the middle of each kind is among the codes, float32 (kinds, code_dim); or None."""
 
     @property
     def code_dim(self):

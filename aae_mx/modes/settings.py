@@ -54,6 +54,16 @@ SETTINGS = {
             below=1,
         ),
         Setting(
+            "image_bend",
+            float,
+            0.0,
+            "Each training image is also bent at random, by smooth waves of about so large a "
+            "standard deviation, in half an image's side; it falls as the warp does.",
+            "noise",
+            at_least=0,
+            below=1,
+        ),
+        Setting(
             "hidden_noise",
             float,
             0.0,
@@ -120,6 +130,44 @@ SETTINGS = {
             0.0,
             "With labels: the weight, in the generator's loss, of what a classifier says of the "
             "codes; it learns on prior samples to tell their labels.",
+            at_least=0,
+        ),
+        Setting("clusters", int, 16, "How many clusters are found.", "mode", at_least=2),
+        Setting(
+            "kind_weight",
+            float,
+            1.0,
+            "Weight of the game of the kinds y in the generator's loss.",
+            at_least=0,
+        ),
+        Setting(
+            "style_weight",
+            float,
+            1.0,
+            "Weight of the game of the styles z in the generator's loss.",
+            at_least=0,
+        ),
+        Setting(
+            "consistency_weight",
+            float,
+            0.0,
+            "Weight, in the generator's loss, of how far y of an image is from y of the same image "
+            "warped and bent otherwise.",
+            at_least=0,
+        ),
+        Setting(
+            "information_weight",
+            float,
+            0.0,
+            "Weight, in the generator's loss, of H(y given x) - balance H(y): each image is of one "
+            "kind, and all kinds are as frequent, as the game of the kinds has it, too.",
+            at_least=0,
+        ),
+        Setting(
+            "information_balance",
+            float,
+            4.0,
+            "How much of that goes to kinds that are as frequent.",
             at_least=0,
         ),
         Setting("style_dim", int, 10, "Dimensions of the style z.", "networks", at_least=2),

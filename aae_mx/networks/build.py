@@ -13,8 +13,10 @@ from aae_mx.networks.convolutions import ConvDecoder, ConvEncoder
 from aae_mx.networks.perceptrons import Decoder, Encoder
 
 
-def autoencoder(config, image_shape, n_codes):
-    """An encoder to ``n_codes`` numbers and a decoder from as many, of a config's architecture.
+def autoencoder(config, image_shape, n_codes, n_decoded=None):
+    """An encoder to ``n_codes`` numbers and a decoder, of a config's architecture.
+
+    The decoder takes as many, or ``n_decoded``.
 
     Raises ConfigError for convolutional networks on images whose size they cannot have.
     """
@@ -22,7 +24,8 @@ def autoencoder(config, image_shape, n_codes):
         kinds, sizes = (ConvEncoder, ConvDecoder), (image_shape, config.filters)
     else:
         kinds, sizes = (Encoder, Decoder), (int(np.prod(image_shape)), config.hidden)
-    return [kind(*sizes, n_codes, config.activation) for kind in kinds]
+    numbers = (n_codes, n_codes if n_decoded is None else n_decoded)
+    return [kind(*sizes, n, config.activation) for kind, n in zip(kinds, numbers)]
 
 
 def parameters(network):

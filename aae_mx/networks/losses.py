@@ -66,6 +66,62 @@ class LabelLoss(HybridBlock):
         return -F.mean(_row_sums(F, F.log_softmax(logits) * labels))
 
 
+class ConsistencyLoss(HybridBlock):
+    """Logits of y (N, kinds) and y of the same images, changed otherwise, to a cross-entropy.
+
+    No gradient goes through the second. Source: Sajjadi et al., Regularization With Stochastic
+    Transformations and Perturbations (2016).
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hybridize(static_alloc=True)
+
+    def hybrid_forward(self, F, logits, before):
+        return -F.mean(_row_sums(F, F.log_softmax(logits) * F.BlockGrad(before)))
+
+
+class InformationLoss(HybridBlock):
+    """Logits of y (N, kinds) to H(y given x) − ``balance`` · H(y), in nats.
+
+    It is small where each image is of one kind and all kinds are as frequent: with a balance of 1
+    it is minus the mutual information of y and x. H(y) is that of the batch. Source: Hu et al.,
+    Learning Discrete Representations via Information Maximizing Self-Augmented Training (2017).
+    """
+
+    def __init__(self, balance, **kwargs):
+        super().__init__(**kwargs)
+        self.balance = balance
+        self.hybridize(static_alloc=True)
+
+    def hybrid_forward(self, F, logits):
+        y = F.softmax(logits)
+        of_each = -F.mean(_row_sums(F, F.log_softmax(logits) * y))
+        shares = F.mean(y, axis=0)
+        of_all = -F.sum(shares * F.log(shares + 1e-8))
+        return of_each - self.balance * of_all
+
+
+class HeadCost(HybridBlock):
+    """Heads (m, n) to the sum over their pairs of how much nearer than ``distance`` they are.
+
+    Source: the paper, section 7, as its readers report it; the distance is not known.
+    """
+
+    def __init__(self, m, distance, **kwargs):
+        super().__init__(**kwargs)
+        self.m, self.distance = m, distance
+        self.hybridize(static_alloc=True)
+
+    def hybrid_forward(self, F, heads):
+        differences = F.broadcast_sub(F.expand_dims(heads, axis=0), F.expand_dims(heads, axis=1))
+        # Never the root of 0, which has no gradient.
+        distances = F.sqrt(F.sum(F.square(differences), axis=2) + 1e-6)
+        # Each pair is there twice, and each head once with itself, at a distance of nearly 0.
+        pairs = F.relu(self.distance - distances) * (1 - F.eye(self.m))
+        return F.reshape(F.sum(pairs) / 2, (1,))
+
+
 def _cross_entropy(F, logits, targets):
     """−t log σ(l) − (1 − t) log(1 − σ(l)), elementwise."""
     return F.Activation(logits, act_type="softrelu") - logits * targets

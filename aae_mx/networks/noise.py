@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from aae_mx.backend import mx
@@ -10,6 +12,8 @@ nd = mx.nd
 
 # Values in the bank of noise, at least.
 NOISE_BANK = 3_000_000
+# Half waves across an image in each direction of which a bend is made, at most.
+WAVES = 3
 
 
 def code_scale(config, left):
@@ -18,13 +22,34 @@ def code_scale(config, left):
     return np.float32(config.code_noise) * left.astype(np.float32)[:, None] ** power
 
 
-def affine_maps(config, rng, left):
-    """For each image of an epoch an affine map, (N, 6); see ``warped``."""
+def maps(config, rng, left):
+    """For each image of an epoch a map, (N, 6), or (N, 36) with a bend; see ``warped``."""
     # To the end linearly, q(z) would match better, but the labels be learnt by heart.
     none = np.array([1, 0, 0, 0, 1, 0], np.float32)
     share = left if config.noise_decay == "falling" else np.ones_like(left)
-    scale = config.image_warp * np.sqrt(share)[:, None]
-    return none + scale * rng.uniform(-1, 1, (len(left), 6))
+    scale = np.sqrt(share)[:, None]
+    affine = none + config.image_warp * scale * rng.uniform(-1, 1, (len(left), 6))
+    if not config.image_bend:
+        return affine
+    _, weights = _waves()
+    normal = rng.standard_normal((len(left), 2, len(weights)), np.float32)
+    bends = (config.image_bend * scale[:, None] * normal * weights).reshape(len(left), -1)
+    return np.concatenate([affine, bends], axis=1)
+
+
+@functools.lru_cache(maxsize=None)
+def _waves():
+    """The pairs of numbers of half waves of a bend, and the weight of each."""
+    pairs = [(a, b) for a in range(WAVES + 1) for b in range(WAVES + 1) if a or b]
+    return pairs, np.array([1 / np.hypot(*pair) for pair in pairs], np.float32)
+
+
+@functools.lru_cache(maxsize=None)
+def _wave_planes(shape, ctx):
+    """The waves of ``_waves`` over an image of ``shape``, an NDArray (waves, pixels)."""
+    y, x = ((np.arange(size) + 0.5) / size for size in shape)
+    planes = [np.outer(np.cos(np.pi * b * y), np.cos(np.pi * a * x)) for a, b in _waves()[0]]
+    return nd.array(np.stack(planes).reshape(len(planes), -1), ctx=ctx)
 
 
 def noisy(values, noise):
@@ -37,11 +62,18 @@ def warped(images, shape, maps):
 
     ``maps`` (N, 6): a row (a, b, c, d, e, f) takes to the place (x, y) what was at
     (a x + b y + c, d x + e y + f), in coordinates of -1 to 1; (1, 0, 0, 0, 1, 0) leaves it there.
-    What comes from outside is black. Without maps, None, the images are as they are.
+    What comes from outside is black. Without maps, None, the images are as they are. Further
+    columns bend them: for x and for y the heights of smooth waves that are added to the place.
+    Source of bends: Simard et al., Best Practices for Convolutional Neural Networks (2003).
     """
     if maps is None:
         return images
-    grid = nd.GridGenerator(maps, transform_type="affine", target_shape=shape[:2])
+    affine = nd.slice_axis(maps, axis=1, begin=0, end=6)
+    grid = nd.GridGenerator(affine, transform_type="affine", target_shape=shape[:2])
+    if maps.shape[1] > 6:
+        planes = _wave_planes(tuple(shape[:2]), maps.context)
+        heights = nd.slice_axis(maps, axis=1, begin=6, end=None).reshape((-1, len(planes)))
+        grid = grid + nd.dot(heights, planes).reshape(grid.shape)
     # Colours lie beside each other in a row, but the sampler has them first.
     planes = images.reshape((len(images), *shape[:2], -1)).transpose((0, 3, 1, 2))
     return nd.BilinearSampler(planes, grid).transpose((0, 2, 3, 1)).reshape((len(images), -1))
@@ -67,9 +99,9 @@ def against_heart(mode, rng, left, n_maps, phases, input_noise=0.0):
             drawn[phase + name] = Stretches(*bank, of_phase, scale, config.batch_size)
 
     hidden = bank(config.hidden[0], config.hidden_noise) if config.hidden_noise else None
-    if config.image_warp:
+    if config.image_warp or config.image_bend:
         for name in ("maps", "other_maps")[:n_maps]:
-            drawn[name] = affine_maps(config, rng, left)
+            drawn[name] = maps(config, rng, left)
     if hidden:
         falling = config.noise_decay == "falling"
         stretches(hidden, "hidden_noise", left if falling else np.ones_like(left))

@@ -4,6 +4,8 @@ Those of the post, and of the paper's appendix A.1: no batch normalisation, and 
 activation.
 """
 
+import math
+
 from aae_mx.backend import mx
 
 nn = mx.gluon.nn
@@ -86,6 +88,28 @@ class Discriminator(nn.HybridBlock):
         if condition is not None:
             codes = F.concat(condition, codes, dim=1)
         return self.layers(codes)
+
+
+class Heads(nn.HybridBlock):
+    """Kinds y (N, kinds) to y W (N, code_dim): the rows of W are the heads of the kinds."""
+
+    def __init__(self, n_kinds, code_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.layer = nn.Dense(code_dim, in_units=n_kinds, use_bias=False)
+
+    def hybrid_forward(self, F, kinds):
+        return self.layer(kinds)
+
+
+class FixedHeads(nn.HybridBlock):
+    """As Heads, but each kind has an axis of its own, and any two heads the same ``distance``."""
+
+    def __init__(self, distance, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = distance / math.sqrt(2)
+
+    def hybrid_forward(self, F, kinds):
+        return self.scale * kinds
 
 
 class Classifier(nn.HybridBlock):

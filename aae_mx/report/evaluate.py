@@ -13,6 +13,10 @@ from aae_mx.text import printable
 
 # Prior samples of which a code's nearest is looked for, as in the baseline.
 N_PRIOR = 20_000
+# Of the training images, so many of the last name the clusters, unless some were kept out.
+N_NAMING = 10_000
+# Training images whose codes a linear classifier learns from.
+N_LINEAR = 10_000
 # Images of twice this side and more are made smaller for the judge.
 JUDGE_SIDE = 32
 # Streams of random numbers, each seeded by (seed, stream).
@@ -21,6 +25,9 @@ MATCH, LABELS, SAMPLES, FLOOR = range(4)
 # {metric: (its line in the table, format)}, in the table's order.
 METRICS = {
     "test_error": ("images told wrong", "{:.2%}"),
+    "cluster_error": ("clusters named by one image each: told wrong", "{:.2%}"),
+    "majority_error": ("clusters named by most of theirs: told wrong", "{:.2%}"),
+    "matched_error": ("as many clusters as labels, best named: told wrong", "{:.2%}"),
     "calibration_error": ("calibration error of the probabilities", "{:.3f}"),
     "kind_imbalance": ("q(y) and its prior: total variation", "{:.3f}"),
     "kind_confidence": ("q(y): mean of the largest probability", "{:.3f}"),
@@ -28,36 +35,39 @@ METRICS = {
     "sliced_wasserstein": ("q(z) and p(z): sliced Wasserstein", "{:.3f}"),
     "label_agreement": ("codes in their label's piece", "{:.3f}"),
     "neighbour_accuracy": ("codes: 10-NN label accuracy", "{:.3f}"),
+    "linear_accuracy": ("codes: label accuracy of a linear classifier", "{:.3f}"),
     "reconstruction_l2": ("reconstruction: mean L2 error", "{:.2f}"),
     "reconstruction_psnr": ("reconstruction: mean PSNR, dB", "{:.2f}"),
     "frechet_distance": ("samples: Fréchet distance", "{:.2f}"),
     "class_entropy": ("samples: class entropy, bits", "{:.2f}"),
+    "sample_accuracy": ("samples of the label that was asked for", "{:.3f}"),
 }
 # Shares of images; and what goes by neighbours or by spread, of which fewer than FEW images say
 # nothing.
-SHARES = ("two_sample_accuracy", "label_agreement", "neighbour_accuracy")
+SHARES = ("two_sample_accuracy", "label_agreement", "neighbour_accuracy", "linear_accuracy")
 OF_MANY = ("two_sample_accuracy", "neighbour_accuracy", "frechet_distance")
 FEW = 20
 
 
-def evaluate(model, n=None, seed=0, dataset=None, judge=None):
+def evaluate(model, n=None, seed=0, dataset=None, judge=None, split="test"):
     """The metrics of a trained model on the first ``n`` held-out images; by default on all.
 
+    With the ``split`` "validation" on those that were kept out of its training instead.
     Which they are, its mode says (``Mode.measures``). Returns {"images": n, "metrics": {name: float
     or None}, "ideal": the same of a perfect model}; for a mode that classifies also
     "class_errors", {class: share told wrong}. None: the label agreement without labels; what needs
     classes, of images that have none; the reconstruction's ideal, which two dimensions do not have;
     and what is not finite or, by its definition in ``metrics``, means nothing. ``dataset`` is the
     one that the run was trained on, ``judge`` a ``metrics.Judge`` of its training images, both made
-    anew by default. Raises InputError for fewer than two held-out images.
+    anew by default. Raises InputError for fewer than two images, and without any kept out.
     """
     from aae_mx.model import load_data
 
-    trial = Trial(model, n, seed, dataset or load_data(model), judge)
+    trial = Trial(model, n, seed, dataset or load_data(model), judge, split)
     if trial.n < 2:
         raise InputError(
-            f"{trial.n} held-out image{'s' * (trial.n != 1)}: at least two are needed to measure "
-            "anything"
+            f"{trial.n} {trial.what} image{'s' * (trial.n != 1)}: at least two are needed to "
+            "measure anything"
         )
     measured, ideal = (dict.fromkeys(metrics_of(model.mode)) for _ in range(2))
     for name in model.mode.measures:
@@ -67,7 +77,7 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
         for name, value in numbers.items():
             # JSON has no others.
             numbers[name] = value if value is not None and np.isfinite(value) else None
-    result = {"images": trial.n, "metrics": measured, "ideal": ideal}
+    result = {"images": trial.n, "split": trial.what, "metrics": measured, "ideal": ideal}
     if "test_error" in measured:
         result["class_errors"] = trial.class_errors()
     return result
@@ -76,9 +86,19 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None):
 class Trial:
     """A trained model, the held-out images that it is measured on, and what it makes of them."""
 
-    def __init__(self, model, n, seed, dataset, judge):
+    def __init__(self, model, n, seed, dataset, judge, split):
         self.model, self.seed, self.dataset = model, seed, dataset
-        self.images, self.labels = dataset.test_images[:n], dataset.test_labels[:n]
+        self.what, (images, labels) = "held-out", dataset.split("test")
+        if split == "validation":
+            last = model.config.validation
+            if not last:
+                raise InputError(
+                    f"{model.run}: no images were kept out of its training; train with "
+                    "--validation N"
+                )
+            self.what, (images, labels) = "validation", dataset.split("train")
+            images, labels = images[-last:], labels[-last:]
+        self.images, self.labels = images[:n], labels[:n]
         self.n = len(self.images)
         self._judge = judge
 
@@ -89,6 +109,11 @@ class Trial:
     @functools.cached_property
     def kinds(self):
         return self.model.classify(self.images)
+
+    @functools.cached_property
+    def samples(self):
+        """As many decoded prior samples as images, for the judge, and their labels or None."""
+        return sampled_for_judge(self.model, self.n, self.seed)
 
     @functools.cached_property
     def judge(self):
@@ -116,8 +141,31 @@ def _classification(trial):
     return {"test_error": float(wrong.mean()), "calibration_error": error}, perfect
 
 
+def _clusters(trial):
+    """Errors of clusters that validation images give names to (paper, section 6)."""
+    model, dataset = trial.model, trial.dataset
+    if not model.classes:
+        return {}, {}
+    last = slice(-(model.config.validation or N_NAMING), None)
+    naming, names = model.classify(dataset.train_images[last]), dataset.train_labels[last]
+    answers, n_labels = trial.kinds.argmax(axis=1), len(model.classes)
+
+    def wrong(named):
+        return float((named[answers] != trial.labels).mean())
+
+    measured = {
+        "cluster_error": wrong(metrics.labels_by_example(naming, names)),
+        "majority_error": wrong(metrics.labels_by_majority(naming, names, n_labels)),
+    }
+    if trial.kinds.shape[1] == n_labels:
+        measured["matched_error"] = metrics.matched_error(answers, trial.labels, n_labels)
+    return measured, dict.fromkeys(measured, 0.0)
+
+
 def _kinds(trial):
-    true = np.eye(trial.kinds.shape[1])[trial.labels]
+    n_kinds = trial.kinds.shape[1]
+    of_labels = trial.model.mode.kinds == trial.model.classes
+    true = np.eye(n_kinds)[trial.labels if of_labels else np.arange(trial.n) % n_kinds]
 
     def numbers(kinds):
         return {
@@ -163,7 +211,7 @@ def _neighbours(trial):
 
 
 def _reconstruction(trial):
-    norms = trial.model.error_norms(trial.images)
+    norms = trial.model.error_norms(trial.images, trial.labels)
     psnr = metrics.psnr(norms, trial.model.n_pixels)
     return {"reconstruction_l2": float(norms.mean()), "reconstruction_psnr": psnr}, {}
 
@@ -174,7 +222,7 @@ def _samples(trial):
     judge = trial.judge
     held_out = judged(trial.images)
     training = judged(trial.dataset.train_images[: trial.n])
-    sampled = sampled_for_judge(trial.model, trial.n, trial.seed)
+    sampled, _ = trial.samples
     real = judge.features(held_out)
 
     def numbers(images):
@@ -187,16 +235,32 @@ def _samples(trial):
     return numbers(sampled), ideal
 
 
+def _styles(trial):
+    """How well styles and kinds are apart (section 4 has pictures only)."""
+    dataset = trial.dataset
+    some = slice(N_LINEAR)
+    codes = trial.model.encode(dataset.train_images[some])
+    accuracy = metrics.linear_accuracy(codes, dataset.train_labels[some], trial.codes, trial.labels)
+    sampled, labels = trial.samples
+    right = float((trial.judge.predict(sampled) == labels).mean())
+    # Who knows nothing of the image names the most frequent label.
+    chance = float(np.bincount(trial.labels).max() / trial.n)
+    measured = {"linear_accuracy": accuracy, "sample_accuracy": right}
+    return measured, {"linear_accuracy": chance, "sample_accuracy": 1.0}
+
+
 # What Mode.measures can name: {name: (function of a Trial, the metrics that it has)}. It gives
 # these of the model and of a perfect one.
 MEASURES = {
     "classification": (_classification, ("test_error", "calibration_error")),
+    "clusters": (_clusters, ("cluster_error", "majority_error", "matched_error")),
     "kinds": (_kinds, ("kind_imbalance", "kind_confidence")),
     "match": (_match, ("two_sample_accuracy", "sliced_wasserstein")),
     "label_agreement": (_label_agreement, ("label_agreement",)),
     "neighbours": (_neighbours, ("neighbour_accuracy",)),
     "reconstruction": (_reconstruction, ("reconstruction_l2", "reconstruction_psnr")),
     "samples": (_samples, ("frechet_distance", "class_entropy")),
+    "styles": (_styles, ("linear_accuracy", "sample_accuracy")),
 }
 
 
@@ -232,7 +296,7 @@ def judged(images):
 
 
 def sampled_for_judge(model, n, seed):
-    """``n`` decoded prior samples, as ``judged`` gives them."""
+    """``n`` decoded prior samples, as ``judged`` gives them, and their labels or None."""
     from aae_mx.data import parts
 
     codes, labels = model.sample_prior(n, seed=[seed, SAMPLES])
@@ -240,7 +304,7 @@ def sampled_for_judge(model, n, seed):
         model.decode_samples(part, None if labels is None else labels[at : at + len(part)])
         for at, part in zip(range(0, n, 1000), parts(codes, 1000))
     )
-    return np.concatenate([judged(part) for part in images])
+    return np.concatenate([judged(part) for part in images]), labels
 
 
 def table(results):
@@ -266,7 +330,7 @@ def table(results):
     ]
     counts = ", ".join(
         f"{printable(Path(result['run']).name)}: epoch {result['epoch']}, "
-        f"{result['images']:,} held-out images"
+        f"{result['images']:,} {result['split']} images"
         for result in results
     )
     notes = [counts]

@@ -19,6 +19,8 @@ N_IMAGES = 100
 # On the sheet of samples, where there are many classes; and rows of the sheet of styles.
 SAMPLES_OF_EACH, STYLES = 3, 10
 DPI = 100
+# Members of a cluster that are shown beside its head, of so many images, and how many clusters.
+MEMBERS, N_CLUSTERED, MOST_CLUSTERS = 19, 5000, 40
 # The animation: its file, codes, size and speed, so that it stays small enough for a web page.
 MOVING, N_MOVING, MOVING_INCHES, MOVING_DPI, FRAMES_PER_SECOND = "training.gif", 1500, 6, 70, 3
 
@@ -60,7 +62,7 @@ def plot_run(model, out=None, dataset=None, seed=0, quiet=False):
         reasons = "; ".join(f"{', '.join(names)}: {why}" for why, names in failed.items())
         raise InputError(f"{out}: not all figures could be drawn: {reasons}")
     if not quiet:
-        _say_what_is_lacking(model.classes)
+        _say_what_is_lacking((*model.classes, *model.mode.kinds))
     return out
 
 
@@ -69,14 +71,19 @@ class Scene:
 
     def __init__(self, model, dataset, seed, history):
         self.model, self.dataset, self.seed, self.history = model, dataset, seed, history
-        self.classes, self.shape = model.classes, model.image_shape
+        self.classes, self.kinds = model.classes, model.mode.kinds
+        self.shape = model.image_shape
         codes = model.encode(dataset.train_images[:N_POINTS])
         prior, pieces = model.sample_prior(N_POINTS, seed=seed)
         self.extent = plotting.plane_extent(prior)
-        self.codes, self.fitted = plotting.project(codes)
+        heads = model.mode.head_codes()
+        self.codes, self.fitted = plotting.project(codes, plotting.plane_of_heads(heads))
         self.prior, _ = plotting.project(prior, self.fitted)
         self.limit = plotting.shared_limit(self.codes, self.prior)
+        self.heads = None if heads is None else plotting.project(heads, self.fitted)[0]
         self.seen = "" if self.fitted is None else " along the first two principal components"
+        if heads is not None and self.fitted is not None:
+            self.seen = ", seen so that the heads lie on a circle"
         # Or no piece of the prior stands for a label.
         self.pieces = pieces if model.mode.labels_are_pieces else None
         self.labels = dataset.train_labels[:N_POINTS] if model.classes else None
@@ -102,14 +109,18 @@ class Scene:
 
 def _pz(scene):
     return lambda axes: plotting.scatter_prior(
-        scene.prior, scene.pieces, scene.classes, f"p(z){scene.seen}", scene.limit, axes
+        scene.prior, scene.pieces, scene.kinds, f"p(z){scene.seen}", scene.limit, axes
     ), {}
 
 
 def _qz(scene):
-    return lambda axes: plotting.scatter_codes(
-        scene.codes, scene.labels, scene.classes, f"q(z){scene.seen}", scene.limit, axes
-    ), {}
+    def draw(axes):
+        title = f"q(z){scene.seen}"
+        plotting.scatter_codes(scene.codes, scene.labels, scene.classes, title, scene.limit, axes)
+        if scene.heads is not None:
+            plotting.mark_heads(scene.heads, scene.kinds, axes)
+
+    return draw, {}
 
 
 def _output(scene):
@@ -127,7 +138,8 @@ def _reconstructions(scene):
     shown = scene.originals[: columns * columns // 2]
 
     def draw(axes):
-        plotting.show_reconstructions(shown, scene.model.reconstruct(shown), columns, ax=axes)
+        again = scene.model.reconstruct(shown, scene.dataset.test_labels[: len(shown)])
+        plotting.show_reconstructions(shown, again, columns, ax=axes)
 
     return draw, {"height": 0.4 + plotting.sheet_height(2 * len(shown), columns)}
 
@@ -138,9 +150,10 @@ def _interpolations(scene):
     if not pairs:
         return None, "it needs two held-out images, and there is one"
     first, last = scene.originals[:pairs], scene.originals[pairs : 2 * pairs]
+    labels = scene.dataset.test_labels[: 2 * pairs]
 
     def draw(axes):
-        between = interpolations(scene.model, first, last, steps - 2)
+        between = interpolations(scene.model, first, last, steps - 2, labels)
         plotting.show_interpolations(first, between, last, ax=axes)
 
     return draw, {"height": 0.4 + plotting.sheet_height(steps * pairs, steps)}
@@ -159,7 +172,7 @@ def _samples(scene):
     many, each label has a few beside its name.
     """
     model, columns = scene.model, plotting.sheet_columns(scene.shape, 10)
-    n, labels, n_labels = columns * columns, None, len(scene.classes)
+    n, labels, n_labels = columns * columns, None, len(scene.kinds)
     if model.mode.labelled:
         if n_labels > plotting.MANY_CLASSES:
             return _labelled_samples(scene)
@@ -175,14 +188,14 @@ def _samples(scene):
 
 
 def _labelled_samples(scene):
-    n, model = len(scene.classes), scene.model
+    n, model = len(scene.kinds), scene.model
     blocks = plotting.samples_columns(n, SAMPLES_OF_EACH)
 
     def draw(axes):
         labels = np.repeat(np.arange(n), SAMPLES_OF_EACH)
         samples = model.sample(len(labels), labels, scene.seed)
         samples = samples.reshape(n, SAMPLES_OF_EACH, *scene.shape)
-        plotting.show_samples(samples, scene.classes, blocks, axes)
+        plotting.show_samples(samples, scene.kinds, blocks, axes)
 
     cells = SAMPLES_OF_EACH + 1
     return draw, {"height": 0.4 + plotting.sheet_height(cells * n, cells * blocks)}
@@ -190,7 +203,7 @@ def _labelled_samples(scene):
 
 def _styles(scene):
     """One style a row, the kinds as columns (paper, figure 7)."""
-    n_labels = len(scene.classes)
+    n_labels = len(scene.kinds)
     rows = min(STYLES, max(1, plotting.sheet_columns(scene.shape, STYLES)))
 
     def draw(axes):
@@ -201,6 +214,30 @@ def _styles(scene):
         plotting.show_images(images, n_labels, "one style z a row, one kind y a column", axes)
 
     return draw, {"height": 0.4 + plotting.sheet_height(rows * n_labels, n_labels)}
+
+
+def _clusters(scene):
+    """A row for each cluster: its head, decoded, and images that it has (paper, figure 9)."""
+    images, _, what = scene.unseen
+    images, n = images[:N_CLUSTERED], len(scene.kinds)
+    # More rows would be too small to see.
+    shown = min(n, MOST_CLUSTERS)
+
+    def draw(axes):
+        from aae_mx.data import to_unit
+
+        answers = scene.model.classify(images).argmax(axis=1)
+        heads = scene.model.decode(np.zeros((shown, scene.model.code_dim)), np.arange(shown))
+        cells = np.ones((shown, MEMBERS + 1, *scene.shape), np.float32)
+        for kind, head in enumerate(heads):
+            members = np.flatnonzero(answers == kind)[:MEMBERS]
+            cells[kind, 0] = head
+            pixels = to_unit(images[members]).reshape(-1, *scene.shape)
+            cells[kind, 1 : 1 + len(members)] = pixels
+        title = f"a row for each cluster: its head (z = 0), then {what} images that it has"
+        plotting.show_images(cells.reshape(-1, *scene.shape), MEMBERS + 1, title, axes)
+
+    return draw, {"height": 0.4 + plotting.sheet_height(shown * (MEMBERS + 1), MEMBERS + 1)}
 
 
 def _confusion(scene):
@@ -222,6 +259,7 @@ FIGURES = {
     "samples": _samples,
     "interpolations": _interpolations,
     "styles": _styles,
+    "clusters": _clusters,
     "confusion": _confusion,
     "losses": _losses,
 }
@@ -258,15 +296,17 @@ def _say_what_is_lacking(classes):
         )
 
 
-def interpolations(model, first, last, steps):
+def interpolations(model, first, last, steps, labels=None):
     """Decoded codes on the lines between those of images: (N, steps, *image_shape) in 0–1.
 
-    ``first``, ``last``: as many images, where the lines begin and end.
+    ``first``, ``last``: as many images, where the lines begin and end; ``labels``: of all of them,
+    for modes that have to be told.
     """
+    ends = (labels[: len(first)], labels[len(first) :]) if labels is not None else (None, None)
     way = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
     between = [
         ((1 - way) * start[:, None] + way * end[:, None]).reshape(-1, start.shape[-1])
-        for start, end in zip(model.represent(first), model.represent(last))
+        for start, end in zip(*map(model.represent, (first, last), ends))
     ]
     return model.decode(*between).reshape(-1, steps, *model.image_shape)
 

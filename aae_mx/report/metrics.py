@@ -85,6 +85,43 @@ def imbalance(probabilities):
     return float(np.abs(mean - 1 / len(mean)).sum() / 2)
 
 
+def labels_by_example(kinds, labels):
+    """The label of each cluster by one image: that with the largest probability of it.
+
+    ``kinds``: probabilities of the clusters (N, clusters) of images with known ``labels``. Source:
+    the paper, section 6. Labels that are needed: as many as clusters.
+    """
+    return labels[kinds.argmax(axis=0)]
+
+
+def labels_by_majority(kinds, labels, n_labels):
+    """The label of each cluster by the most of its images; of one without any, by example."""
+    named = labels_by_example(kinds, labels)
+    counts = _counts(kinds.argmax(axis=1), labels, kinds.shape[1], n_labels)
+    there = counts.sum(axis=1) > 0
+    named[there] = counts[there].argmax(axis=1)
+    return named
+
+
+def matched_error(answers, labels, n):
+    """The share of images told wrong where n clusters stand for n labels in the best way, in 0–1.
+
+    The best one-to-one assignment, as usual in clustering: it sees the labels that it is measured
+    on. Source: Kuhn, The Hungarian Method for the Assignment Problem (1955).
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    counts = _counts(answers, labels, n, n)
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    return 1 - float(counts[rows, columns].sum() / len(labels))
+
+
+def _counts(answers, labels, n_answers, n_labels):
+    counts = np.zeros((n_answers, n_labels), int)
+    np.add.at(counts, (answers, labels), 1)
+    return counts
+
+
 def neighbour_accuracy(codes, labels, k=10):
     """Share of codes whose k nearest other codes vote for the image's label, in 0–1.
 
@@ -116,6 +153,22 @@ def psnr(norms, n_pixels):
     return float((-10 * np.log10(errors)).mean())
 
 
+def linear_accuracy(codes, labels, other_codes, other_labels):
+    """How often a linear classifier that learnt from codes is right about others, in 0–1.
+
+    A logistic regression on codes of mean 0 and standard deviation 1. Near the share of the most
+    frequent label, codes say nothing of the label that a line could tell.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    if len(np.unique(labels)) < 2:
+        return None
+    return float(classifier.fit(codes, labels).score(other_codes, other_labels))
+
+
 class Judge:
     """A small classifier of the training images, to judge decoded prior samples by.
 
@@ -142,6 +195,10 @@ class Judge:
         """The hidden layer's activations: (N, 64)."""
         return np.maximum(images @ self.network.coefs_[0] + self.network.intercepts_[0], 0)
 
+    def predict(self, images):
+        """What the images are taken for, (N,)."""
+        return self.network.predict(images)
+
     def class_entropy(self, images):
         """Entropy, in bits, of the classes that the images are taken for.
 
@@ -149,7 +206,7 @@ class Judge:
         tells whether the samples show every class. Source: the marginal entropy of the
         Inception score (Salimans et al. 2016).
         """
-        shares = np.bincount(self.network.predict(images)) / len(images)
+        shares = np.bincount(self.predict(images)) / len(images)
         shares = shares[shares > 0]
         # Not -0.0 where there is but one.
         return max(0.0, float(-(shares * np.log2(shares)).sum()))

@@ -125,6 +125,20 @@ def _name(ax, codes, labels, names):
             ax.text(x, y, name, path_effects=[outline], clip_on=True, **how)
 
 
+def mark_heads(heads, names, ax):
+    """Mark the middle of each kind, (N, 2), with its name, on axes with codes."""
+    from aae_mx.report import canvas
+
+    ax.scatter(heads[:, 0], heads[:, 1], s=60, marker="X", color="black", edgecolors="white")
+    shown = [shortened(name, NAME_LENGTH // 2) for name in names]
+    outline = canvas.matplotlib.patheffects.withStroke(linewidth=2, foreground="white")
+    how = {"fontsize": "small", "fontfamily": canvas.fonts(shown)[0], "usetex": False}
+    how.update(xytext=(5, 5), textcoords="offset points", path_effects=[outline], clip_on=True)
+    for name, place in zip(canvas.drawable(shown), heads):
+        ax.annotate(name, place, **how)
+    return ax
+
+
 def scatter_prior(codes, labels=None, classes=None, title="p(z)", limit=None, ax=None):
     """Samples of the prior, drawn as ``scatter_codes`` draws codes."""
     return scatter_codes(codes, labels, classes, title, limit, ax)
@@ -184,6 +198,25 @@ def project(codes, fitted=None):
         with np.errstate(divide="ignore", invalid="ignore"):
             fitted = PCA(n_components=2, random_state=0).fit(several)
     return fitted.transform(codes), fitted
+
+
+def plane_of_heads(heads):
+    """A plane for ``project`` in which N heads (N, code_dim) lie evenly on a circle.
+
+    For heads of which each has an axis of its own (paper, section 7); None in two dimensions, where
+    they are seen as they are, and for None.
+    """
+    if heads is None or heads.shape[1] == 2:
+        return None
+    from sklearn.decomposition import PCA
+
+    turn = 2 * np.pi * np.arange(len(heads)) / len(heads)
+    axes = np.stack([np.cos(turn), np.sin(turn)]) @ np.linalg.pinv(heads).T
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    several = np.concatenate([heads, heads + 1])
+    fitted = PCA(n_components=2, random_state=0).fit(several.astype(np.float64))
+    fitted.mean_, fitted.components_ = np.zeros(heads.shape[1]), axes
+    return fitted
 
 
 def plane_codes(fitted=None, extent=PLANE_EXTENT, steps=PLANE_STEPS):

@@ -235,7 +235,7 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
                 row = {
                     "epoch": epoch,
                     **{name: total / seen for name, total in sums.items()},
-                    "held_out_l2": float(model.error_norms(dataset.test_images).mean()),
+                    "held_out_l2": float(model.error_norms(*dataset.split("test")).mean()),
                     **_validated(model, dataset),
                     "seconds": time.monotonic() - start,
                 }
@@ -265,7 +265,7 @@ def _validated(model, dataset):
     if not n:
         return {}
     images, labels = dataset.train_images[-n:], dataset.train_labels[-n:]
-    row = {"validation_l2": float(model.error_norms(images).mean())}
+    row = {"validation_l2": float(model.error_norms(images, labels).mean())}
     if model.mode.classifies:
         row["validation_error"] = float((model.classify(images).argmax(axis=1) != labels).mean())
     return row

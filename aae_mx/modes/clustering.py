@@ -1,0 +1,85 @@
+"""Section 6 of the paper: clusters that nobody named (y), and how images are drawn (z).
+
+Phases for every batch, those of section 5 without the last one:
+
+1. *Reconstruction*: encoder and decoder learn to give the image back from y and z.
+2. *Discriminators*: one learns to tell y from one-hot vectors, one z from samples of its prior.
+3. *Generator*: the encoder learns to make both take its y and z for such samples.
+"""
+
+from __future__ import annotations
+
+from aae_mx import backend
+from aae_mx.modes import latents
+from aae_mx.modes.mode import Mode
+
+
+class Clustering(Mode):
+    name = "clustering"
+    summary = "clusters, found without labels, and how images are drawn (paper, section 6)"
+    settings = ("clusters", "style_dim", *latents.SETTINGS)
+    metrics = latents.METRICS
+    bar, line = latents.BAR, latents.LINE
+    figures = ("qz", "clusters", "samples", "reconstructions", "losses")
+    measures = ("clusters", "kinds", "match", "neighbours", "reconstruction", "samples")
+    optimizers = latents.OPTIMIZERS
+    decodes_labels = classifies = True
+    dimensions = "style_dim"
+
+    @classmethod
+    def names(cls, config):
+        prior = () if config.prior == "gaussian" else (config.prior,)
+        return (cls.name, str(config.clusters), *prior)
+
+    @property
+    def kinds(self):
+        return latents.cluster_names(self.config.clusters)
+
+    def build(self):
+        self.latents = latents.Latents(self, self.config.style_dim)
+        networks = self.autoencoder(len(self.kinds) + self.config.style_dim)
+        return {**networks, **self.latents.networks}
+
+    def draw(self, rng, labels, left):
+        return self.latents.draw(rng, labels, left)
+
+    def step(self, batch, learn):
+        record, latents = backend.mx.autograd.record, self.latents
+        own, images, again = latents.views(batch)
+
+        with record():
+            logits, z = latents.heads(images, own)
+            y = backend.mx.nd.softmax(logits)
+            loss, l2 = self.reconstruction_loss(latents.decoder_logits(z, y), images)
+        learn(loss, "encoder", "decoder")
+        self.codes, y = z.detach(), y.detach()
+
+        with record():
+            loss_of_both, told = latents.tell(y, self.codes, own)
+        learn(loss_of_both, "kind", "style")
+
+        with record():
+            # Encoded afresh: the encoder has changed since.
+            logits, z = latents.heads(again, own, "generator_")
+            fooling, fooled = latents.fool(logits, z, y, own)
+        learn(fooling, "generator")
+        return dict(zip(self.metrics, (loss, l2, *told, *fooled)))
+
+    def encode(self, images):
+        return self.latents.heads(images)[1]
+
+    def classify(self, images):
+        return backend.mx.nd.softmax(self.latents.heads(images)[0])
+
+    def represent(self, images):
+        return self.latents.represent(images)
+
+    def decode(self, codes, kinds):
+        """Pixels of styles z (N, style_dim) and kinds y (N, clusters), one-hot or in between."""
+        return backend.mx.nd.sigmoid(self.latents.decoder_logits(codes, kinds))
+
+    def sample_prior(self, n, rng, labels=None):
+        return self.latents.sample(n, rng, labels)
+
+    def exports(self):
+        return self.latents.exports()

@@ -1,0 +1,215 @@
+"""What sections 5 to 7 of the paper share: two latent codes of an image, each with its game.
+
+The kind y says what an image is, the style z how it is drawn. One encoder has a head for each: the
+softmax of the first numbers that it gives is y, the rest is z. A mode has one Latents, and calls
+its parts in the order of its own phases.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aae_mx import backend, priors
+from aae_mx.modes.mode import Moves
+
+# What a mode with both has, and what one with labels has besides.
+SETTINGS = (
+    *("reconstruction_rate", "decoder_rate", "discriminator_rate", "generator_rate"),
+    *("image_warp", "image_bend", "hidden_noise", "noise_decay", "input_noise", "code_noise"),
+    *("code_noise_decay", "kind_weight", "style_weight", "consistency_weight"),
+    *("information_weight", "information_balance"),
+)
+LABEL_SETTINGS = ("classification_rate", "labelled_share", "pseudo_label_weight")
+METRICS = (
+    *("reconstruction_loss", "reconstruction_l2"),
+    *("kind_entropy", "kind_accuracy", "style_entropy", "style_accuracy"),
+    *("generator_entropy", "kind_fooled", "style_fooled"),
+)
+LABEL_METRICS = ("classification_entropy", "training_error")
+OPTIMIZERS = {
+    "encoder": Moves(("encoder",), "reconstruction_rate"),
+    "decoder": Moves(("decoder",), "decoder_rate"),
+    "kind": Moves(("kind",), "discriminator_rate", True),
+    "style": Moves(("style",), "discriminator_rate", True),
+    "generator": Moves(("encoder",), "generator_rate", True),
+}
+LABEL_OPTIMIZERS = {"classifier": Moves(("encoder",), "classification_rate")}
+BAR = (
+    "reconstruction {reconstruction_l2:.2f}  discriminators {kind_entropy:.3f}, {style_entropy:.3f}"
+)
+LINE = (
+    "reconstruction {reconstruction_l2:.3f}, held out {held_out_l2:.3f}"
+    "  discriminators {kind_accuracy:.1%}, {style_accuracy:.1%} right"
+)
+LABEL_BAR = BAR + "  labels {classification_entropy:.3f}"
+LABEL_LINE = LINE + "  labels {classification_entropy:.3f} ({training_error:.2%} wrong)"
+# From which probability on the encoder is taken at its word; Sohn et al. have 0.95.
+SURE = 0.95
+
+
+def cluster_names(n):
+    return tuple(f"cluster {i + 1}" for i in range(n))
+
+
+class Latents:
+    """The heads of a mode's encoder and their games; ``dims``: of z. y is as wide as ``kinds``.
+
+    ``networks``: the discriminators, which the mode has among its own.
+    """
+
+    def __init__(self, mode, dims):
+        from aae_mx.networks.game import Game
+        from aae_mx.networks.losses import ConsistencyLoss, InformationLoss
+
+        self.mode, self.n_kinds, self.dims = mode, len(mode.kinds), dims
+        self.networks = {
+            "kind": mode.discriminator(self.n_kinds),
+            "style": mode.discriminator(dims),
+        }
+        self.kind, self.style = (Game(network) for network in self.networks.values())
+        self.consistency = ConsistencyLoss()
+        self.information = InformationLoss(mode.config.information_balance)
+
+    def heads(self, images, batch=None, phase=""):
+        """Logits of y (N, kinds) and z (N, dims) of images; in training with a phase's noise."""
+        if batch is not None and f"{phase}input_noise" in batch:
+            images = images + batch[f"{phase}input_noise"]
+        noise = batch and batch.get(f"{phase}hidden_noise")
+        return self.split(backend.mx.nd, self.mode.encode_with(noise, images))
+
+    def split(self, F, both):
+        """What an encoder gives, (N, kinds + dims), in two."""
+        cut, k = F.slice_axis, self.n_kinds
+        return cut(both, axis=1, begin=0, end=k), cut(both, axis=1, begin=k, end=None)
+
+    def sample(self, n, rng, kinds=None):
+        """Styles (n, dims) of the prior, whose pieces stand for nothing, and kinds (n,)."""
+        styles, _ = self.mode.prior.sample(n, rng, self.dims, self.mode.n_pieces)
+        return styles, priors.categorical(n, rng, self.n_kinds, kinds)[1]
+
+    def represent(self, images):
+        """Styles and kinds of images."""
+        logits, z = self.heads(images)
+        return z, backend.mx.nd.softmax(logits)
+
+    def decoder_logits(self, codes, kinds):
+        """What a decoder of both makes of styles and kinds."""
+        return self.mode.networks["decoder"](backend.mx.nd.concat(kinds, codes, dim=1))
+
+    def exports(self):
+        """As ``Mode.exports``, with a decoder of both."""
+        encoder, decoder = (self.mode.networks[name] for name in ("encoder", "decoder"))
+        pixels = {"images": self.mode.n_pixels}
+
+        def styles(F, images):
+            return self.split(F, encoder(images))[1]
+
+        def images(F, codes, kinds):
+            return F.sigmoid(decoder(F.concat(kinds, codes, dim=1)))
+
+        return {
+            "encoder": (pixels, "codes", styles),
+            "classifier": (pixels, "kinds", self.classifier),
+            "decoder": ({"codes": self.dims, "kinds": self.n_kinds}, "images", images),
+        }
+
+    def classifier(self, F, images):
+        """y of images."""
+        return F.softmax(self.split(F, self.mode.networks["encoder"](images))[0])
+
+    # Training.
+
+    def draw(self, rng, labels, left):
+        """As ``Mode.draw``: one-hot labels, samples of both priors, noise and warps."""
+        from aae_mx.networks import noise
+
+        config, n, k, arrays = self.mode.config, len(left), self.n_kinds, {}
+        phases = [*([] if self.consistent else [""]), "generator_"]
+        if labels is not None:
+            # Zeros where the label is unknown.
+            arrays["labels"] = np.eye(k + 1, k, dtype=np.float32)[labels]
+            phases.append("classifier_")
+        arrays["kinds"], _ = priors.categorical(n, rng, k)
+        arrays["styles"], _ = self.sample(n, rng)
+        if config.code_noise:
+            scale = noise.code_scale(config, left)
+            for name, columns in (("kind", k), ("style", self.dims)):
+                for whose in (f"{name}_noise", f"generator_{name}_noise"):
+                    arrays[whose] = scale * rng.standard_normal((n, columns), np.float32)
+                arrays[f"{name}s"] += scale * rng.standard_normal((n, columns), np.float32)
+        n_maps = 2 if self.consistent or labels is not None else 1
+        arrays.update(noise.against_heart(self.mode, rng, left, n_maps, phases, config.input_noise))
+        return arrays
+
+    @property
+    def consistent(self):
+        """Whether y has to be the same for an image warped otherwise.
+
+        Then the first phase, which says what it has to be, has no noise.
+        """
+        return self.mode.config.consistency_weight > 0
+
+    def views(self, batch):
+        """The batch without the images that come again as they have a label, and its images twice.
+
+        First those of the first phase, then all for the others, each warped at random.
+        """
+        from aae_mx.networks.noise import warped
+
+        shape = self.mode.image_shape
+        own = batch.first(len(batch.images) - self.mode.labelled_per_batch)
+        images = warped(own.images, shape, own.maps)
+        # They need no other view where nothing is to be learnt from it.
+        other = batch.maps if batch.other_maps is None else batch.other_maps
+        return own, images, warped(batch.images, shape, other)
+
+    def tell(self, y, z, batch):
+        """While recording, what the discriminators have to learn: the loss, and four metrics."""
+        from aae_mx.networks.noise import noisy
+
+        kind = self.kind.tell(noisy(y, batch.kind_noise), batch.kinds)
+        style = self.style.tell(noisy(z, batch.style_noise), batch.styles)
+        return kind[0] + style[0], (*kind[1:], *style[1:])
+
+    def fool(self, logits, z, before, batch):
+        """While recording, what the generator has to learn: the loss, and three metrics.
+
+        ``before``: y of the same images warped otherwise.
+        """
+        from aae_mx.networks.noise import noisy
+
+        config, y = self.mode.config, backend.mx.nd.softmax(logits)
+        entropy, kind_fooled = self.kind.fool(noisy(y, batch.generator_kind_noise))
+        more, style_fooled = self.style.fool(noisy(z, batch.generator_style_noise))
+        loss = config.kind_weight * entropy + config.style_weight * more
+        if self.consistent:
+            loss = loss + config.consistency_weight * self.consistency(logits, before)
+        if config.information_weight:
+            loss = loss + config.information_weight * self.information(logits)
+        return loss, (entropy + more, kind_fooled, style_fooled)
+
+    def learn_labels(self, images, y, batch, learn):
+        """The phase of classification on ``images`` (N, pixels), warped ones of ``batch``.
+
+        ``y``: what the first of them were before, for pseudo-labels. Returns the cross-entropy of
+        the images with a label and the share of them that is told wrong.
+        """
+        nd, config, loss_of = backend.mx.nd, self.mode.config, self.mode.label_loss
+        targets, known = batch.labels, nd.maximum(nd.sum(batch.labels), 1)
+        if config.pseudo_label_weight and config.labels_kind == "some":
+            weight = (1 - batch.left) * config.pseudo_label_weight
+            guesses = nd.zeros_like(targets)
+            guesses[: len(y)] = self.guess(y, targets[: len(y)])
+            # Those with a label weigh as much, however many the others are.
+            targets = targets + weight * guesses * known / len(y)
+        with backend.mx.autograd.record():
+            logits, _ = self.heads(images, batch, "classifier_")
+            loss = loss_of(logits, targets) * len(images) / known
+        learn(loss, "classifier")
+        entropy = loss_of(logits, batch.labels) * len(images) / known
+        right = nd.sum(nd.pick(batch.labels, nd.argmax(logits, axis=1), axis=1)) / known
+        return entropy, 1 - right
+
+    def guess(self, y, labels):
+        """What the encoder is sure of for images without a label (Sohn et al.), one-hot."""
+        return (y > SURE) * (1 - backend.mx.nd.sum(labels, axis=1, keepdims=True))

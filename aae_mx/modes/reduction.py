@@ -1,0 +1,147 @@
+"""Section 7 of the paper: a plane, or a space, in which every kind has a place of its own.
+
+An image lies at r = y W + z: the rows of W are the heads of the kinds, y says which kind the image
+is of, and the style z where it lies around the head. The decoder takes r alone. Phases for every
+batch:
+
+1. *Reconstruction*: encoder, heads and decoder learn to give the image back from r; heads that are
+   nearer to each other than the head distance move apart.
+2. *Discriminators*: one learns to tell y from one-hot vectors, one z from samples of its prior.
+3. *Generator*: the encoder learns to make both take its y and z for such samples.
+4. *Classification*, with labels: the encoder learns to tell those of the images that have one.
+"""
+
+from __future__ import annotations
+
+from aae_mx import backend
+from aae_mx.errors import ConfigError
+from aae_mx.modes import latents
+from aae_mx.modes.mode import Mode, Moves
+from aae_mx.settings import Setting
+
+
+class Reduction(Mode):
+    name = "reduction"
+    summary = "a plane with a place for every class or cluster (paper, section 7)"
+    settings = (
+        *("labels", "clusters", "code_dim", *latents.SETTINGS, *latents.LABEL_SETTINGS),
+        Setting("head_rate", float, 1e-2, "Learning rate of the heads.", "rates", above=0),
+        Setting(
+            "head_distance",
+            float,
+            8.0,
+            "Heads nearer to each other than this move apart; fixed heads are so far apart.",
+            above=0,
+        ),
+        Setting(
+            "fixed_heads",
+            bool,
+            False,
+            "The heads do not learn: each is on an axis of its own, as the paper's in 10-D.",
+        ),
+    )
+    figures = ("pz", "qz", "output", "samples", "reconstructions", "interpolations", "losses")
+    labels_are_pieces = classifies = True
+
+    @classmethod
+    def names(cls, config):
+        labels = f"{config.clusters}-clusters" if config.labels == "none" else str(config.labels)
+        prior = () if config.prior == "gaussian" else (config.prior,)
+        return (cls.name, labels, f"{config.code_dim}d", *prior)
+
+    @property
+    def kinds(self):
+        if self.config.labels == "none":
+            return latents.cluster_names(self.config.clusters)
+        return self.classes
+
+    def build(self):
+        from aae_mx.networks.losses import HeadCost
+        from aae_mx.networks.perceptrons import FixedHeads, Heads
+
+        config, m, n = self.config, len(self.kinds), self.config.code_dim
+        self.latents = latents.Latents(self, n)
+        networks = {**self.autoencoder(m + n, n), **self.latents.networks}
+        self.optimizers, self.metrics = dict(latents.OPTIMIZERS), latents.METRICS
+        self.bar, self.line = latents.BAR, latents.LINE
+        self.measures = ("clusters", "kinds", "match", "neighbours", "reconstruction", "samples")
+        if config.fixed_heads:
+            if m != n:
+                what = f"expected {m}, one dimension for each of the fixed heads"
+                raise ConfigError("code_dim", n, what)
+            self.heads = FixedHeads(config.head_distance)
+        else:
+            self.heads = networks["heads"] = Heads(m, n)
+            self.head_cost = HeadCost(m, config.head_distance)
+            self.optimizers["heads"] = Moves(("heads",), "head_rate")
+            self.metrics = (*self.metrics, "head_cost")
+        if config.labels != "none":
+            self.optimizers.update(latents.LABEL_OPTIMIZERS)
+            self.metrics = (*self.metrics, *latents.LABEL_METRICS)
+            self.bar, self.line = latents.LABEL_BAR, latents.LABEL_LINE
+            self.measures = ("classification", *self.measures[1:])
+            self.figures = (*self.figures, "confusion")
+        return networks
+
+    def draw(self, rng, labels, left):
+        return self.latents.draw(rng, labels, left)
+
+    def step(self, batch, learn):
+        record, latents = backend.mx.autograd.record, self.latents
+        own, images, again = latents.views(batch)
+
+        with record():
+            logits, z = latents.heads(images, own)
+            y = backend.mx.nd.softmax(logits)
+            codes, costs = self.heads(y) + z, ()
+            loss, l2 = self.reconstruction_loss(self.networks["decoder"](codes), images)
+            total = loss
+            if not self.config.fixed_heads:
+                costs = (self.head_cost(self.heads(backend.mx.nd.eye(len(self.kinds)))),)
+                total = loss + costs[0]
+        learn(total, "encoder", "decoder", *(["heads"] if costs else []))
+        self.codes, y, z = codes.detach(), y.detach(), z.detach()
+
+        with record():
+            loss_of_both, told = latents.tell(y, z, own)
+        learn(loss_of_both, "kind", "style")
+
+        with record():
+            # Encoded afresh: the encoder has changed since.
+            logits, z = latents.heads(again[: len(images)], own, "generator_")
+            fooling, fooled = latents.fool(logits, z, y, own)
+        learn(fooling, "generator")
+
+        labels = ()
+        if self.config.labels != "none":
+            labels = latents.learn_labels(again, y, batch, learn)
+        return dict(zip(self.metrics, (loss, l2, *told, *fooled, *costs, *labels)))
+
+    def encode(self, images):
+        z, y = self.latents.represent(images)
+        return self.heads(y) + z
+
+    def classify(self, images):
+        return self.latents.represent(images)[1]
+
+    def head_codes(self):
+        return self.heads(backend.mx.nd.eye(len(self.kinds), ctx=self.ctx)).asnumpy()
+
+    def sample_prior(self, n, rng, labels=None):
+        """Styles around the heads of kinds, and these."""
+        styles, kinds = self.latents.sample(n, rng, labels)
+        return self.head_codes()[kinds] + styles, kinds
+
+    def exports(self):
+        def codes(F, images):
+            y, z = self.latents.split(F, self.networks["encoder"](images))
+            return self.heads(F.softmax(y)) + z
+
+        exported = super().exports()
+        pixels = exported["encoder"][0]
+        classifier = (pixels, "kinds", self.latents.classifier)
+        return {**exported, "encoder": (pixels, "codes", codes), "classifier": classifier}
+
+    def about(self):
+        heads = self.head_codes().tolist()
+        return {"mode": self.name, "labels": self.config.labels, "heads": heads}

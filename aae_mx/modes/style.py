@@ -1,0 +1,147 @@
+"""Section 4 of the paper: the decoder is told what an image is, so that z keeps how it is drawn.
+
+Phases for every batch:
+
+1. *Reconstruction*: encoder and decoder learn to give the image back from its label and z.
+2. *Discriminator*: it learns to tell styles z of images from samples of their prior.
+3. *Generator*: the encoder learns to make it take its styles for such samples.
+
+The paper's discriminator sees z alone. It may see the label beside z, as that of section 2.3 does:
+then the styles of each label have to match the prior, and z cannot say what the image is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from aae_mx import backend, priors
+from aae_mx.errors import ConfigError
+from aae_mx.modes.mode import Mode, Moves
+from aae_mx.modes.settings import SETTINGS
+from aae_mx.settings import Setting
+
+
+class Style(Mode):
+    name = "style"
+    summary = "how an image is drawn, apart from what it is (paper, section 4)"
+    settings = (
+        dataclasses.replace(SETTINGS["labels"], default="all"),
+        *("style_dim", "reconstruction_rate", "decoder_rate", "discriminator_rate"),
+        *("generator_rate", "image_warp", "image_bend", "hidden_noise", "noise_decay"),
+        *("code_noise", "code_noise_decay"),
+        Setting(
+            "label_discriminator",
+            bool,
+            False,
+            "The discriminator sees the label beside z: the styles of each label match the prior.",
+            "networks",
+        ),
+    )
+    metrics = (
+        *("reconstruction_loss", "reconstruction_l2"),
+        *("style_entropy", "style_accuracy", "generator_entropy", "style_fooled"),
+    )
+    bar = (
+        "reconstruction {reconstruction_l2:.2f}  discriminator {style_entropy:.3f}"
+        "  generator {generator_entropy:.3f}"
+    )
+    line = (
+        "reconstruction {reconstruction_l2:.3f}, held out {held_out_l2:.3f}"
+        "  discriminator {style_entropy:.3f} ({style_accuracy:.1%} right)"
+        "  generator {generator_entropy:.3f} ({style_fooled:.1%} fooled)"
+    )
+    figures = ("qz", "styles", "samples", "reconstructions", "interpolations", "losses")
+    measures = ("styles", "match", "neighbours", "reconstruction", "samples")
+    optimizers = {
+        "encoder": Moves(("encoder",), "reconstruction_rate"),
+        "decoder": Moves(("decoder",), "decoder_rate"),
+        "style": Moves(("style",), "discriminator_rate", True),
+        "generator": Moves(("encoder",), "generator_rate", True),
+    }
+    decodes_labels = needs_labels = True
+    dimensions = "style_dim"
+
+    @classmethod
+    def check(cls, config):
+        if config.labels != "all":
+            what = "the decoder needs the label of every image, so expected 'all'"
+            raise ConfigError("labels", config.labels, what)
+        super().check(config)
+
+    @classmethod
+    def names(cls, config):
+        return (cls.name, *(() if config.prior == "gaussian" else (config.prior,)))
+
+    def build(self):
+        from aae_mx.networks.game import Game
+
+        n_labels, dims = len(self.classes), self.config.style_dim
+        networks = self.autoencoder(dims, n_labels + dims)
+        n_conditions = n_labels if self.config.label_discriminator else 0
+        networks["style"] = self.discriminator(dims, n_conditions)
+        self.game = Game(networks["style"])
+        return networks
+
+    def draw(self, rng, labels, left):
+        from aae_mx.networks import noise
+
+        config, n = self.config, len(left)
+        arrays = {"labels": np.eye(len(self.classes), dtype=np.float32)[labels]}
+        arrays["styles"], _ = self.sample_prior(n, rng)
+        if config.code_noise:
+            scale = noise.code_scale(config, left)
+            for whose in ("code_noise", "generator_noise"):
+                arrays[whose] = scale * rng.standard_normal((n, self.code_dim), np.float32)
+            arrays["styles"] += scale * rng.standard_normal((n, self.code_dim), np.float32)
+        arrays.update(noise.against_heart(self, rng, left, 1, ("", "generator_")))
+        return arrays
+
+    def step(self, batch, learn):
+        from aae_mx.networks.noise import noisy, warped
+
+        record = backend.mx.autograd.record
+        images = warped(batch.images, self.image_shape, batch.maps)
+        beside = batch.labels if self.config.label_discriminator else None
+
+        with record():
+            z = self.encode_with(batch.hidden_noise, images)
+            loss, l2 = self.reconstruction_loss(self.logits(z, batch.labels), images)
+        learn(loss, "encoder", "decoder")
+        self.codes = z.detach()
+
+        with record():
+            codes = noisy(self.codes, batch.code_noise)
+            loss_of_both, *told = self.game.tell(codes, batch.styles, beside)
+        learn(loss_of_both, "style")
+
+        with record():
+            # Encoded afresh: the encoder has changed since.
+            z = self.encode_with(batch.generator_hidden_noise, images)
+            fooling, fooled = self.game.fool(noisy(z, batch.generator_noise), beside)
+        learn(fooling, "generator")
+        return dict(zip(self.metrics, (loss, l2, *told, fooling, fooled)))
+
+    def logits(self, codes, kinds):
+        return self.networks["decoder"](backend.mx.nd.concat(kinds, codes, dim=1))
+
+    def decode(self, codes, kinds):
+        """Pixels of styles z (N, style_dim) and kinds y (N, labels), one-hot or in between."""
+        return backend.mx.nd.sigmoid(self.logits(codes, kinds))
+
+    def sample_prior(self, n, rng, labels=None):
+        """Styles; the pieces of their prior stand for nothing, and the labels are of the kinds."""
+        codes, _ = self.prior.sample(n, rng, self.code_dim, self.n_pieces)
+        return codes, priors.categorical(n, rng, len(self.classes), labels)[1]
+
+    def exports(self):
+        encoder, decoder = self.networks["encoder"], self.networks["decoder"]
+
+        def images(F, codes, kinds):
+            return F.sigmoid(decoder(F.concat(kinds, codes, dim=1)))
+
+        return {
+            "encoder": ({"images": self.n_pixels}, "codes", lambda F, images: encoder(images)),
+            "decoder": ({"codes": self.code_dim, "kinds": len(self.classes)}, "images", images),
+        }
