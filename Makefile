@@ -22,7 +22,11 @@ TAKES_mnist-unsup := $(TRAINING)
 TAKES_mnist-sup := $(TRAINING)
 TAKES_mnist-semi := LABELLED $(TRAINING)
 TAKES_mnist-classify := LABELLED $(TRAINING)
+TAKES_mnist-style := $(TRAINING)
+TAKES_mnist-cluster := CLUSTERS $(TRAINING)
+TAKES_mnist-reduce := LABELLED $(TRAINING)
 TAKES_figures := ARGS
+TAKES_paper := ARGS
 TAKES_bench := ARGS
 TAKES_test := ARGS
 TAKES_test-all := ARGS
@@ -35,7 +39,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-all test-pythons lint mnist-unsup mnist-sup mnist-semi mnist-classify \
-  figures bench clean
+  mnist-style mnist-cluster mnist-reduce figures paper bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
@@ -56,8 +60,22 @@ mnist-classify: $(VENV)/installed ## learn to classify from few labels [LABELLED
 	$(TRAIN) --mode classification --labels $(or $(LABELLED),100) \
 	  $(if $(PRIOR),--prior $(PRIOR)) $(ARGS)
 
+mnist-style: $(VENV)/installed ## learn how digits are drawn, apart from which they are [PRIOR=gaussian]
+	$(TRAIN) --mode style $(if $(PRIOR),--prior $(PRIOR)) $(ARGS)
+
+mnist-cluster: $(VENV)/installed ## find clusters without labels [CLUSTERS=16 PRIOR=gaussian]
+	$(TRAIN) --mode clustering --clusters $(or $(CLUSTERS),16) \
+	  $(if $(PRIOR),--prior $(PRIOR)) $(ARGS)
+
+mnist-reduce: $(VENV)/installed ## learn a plane with a place for every digit [LABELLED=100]
+	$(TRAIN) --mode reduction --labels $(or $(LABELLED),100) \
+	  $(if $(PRIOR),--prior $(PRIOR)) $(ARGS)
+
 figures: $(VENV)/installed ## train what is missing and draw every figure of the post
 	$(BIN)/python -m aae_mx.figures $(ARGS)
+
+paper: $(VENV)/installed ## train what is missing of the paper's experiments and write the table
+	$(BIN)/python -m aae_mx.paper $(ARGS)
 
 bench: $(VENV)/installed ## measure the speed of training, without and with labels [ARGS=--peer]
 	$(BIN)/python benchmarks/throughput.py $(ARGS)

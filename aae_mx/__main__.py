@@ -8,7 +8,18 @@ from aae_mx import __version__
 from aae_mx.commands.options import Group
 
 COMMANDS = (
-    *("train", "evaluate", "figures", "encode", "sample", "plot", "explore", "export", "slim"),
+    *(
+        "train",
+        "evaluate",
+        "figures",
+        "paper",
+        "encode",
+        "sample",
+        "plot",
+        "explore",
+        "export",
+        "slim",
+    ),
 )
 
 

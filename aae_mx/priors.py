@@ -54,6 +54,8 @@ class Prior:
     # Whether it falls into one piece per label, and whether it is drawn in pairs of dimensions.
     has_pieces: ClassVar[bool] = True
     paired: ClassVar[bool] = False
+    # Whether ``walk`` goes along its pieces.
+    has_axes: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -97,6 +99,12 @@ class Prior:
                 f"expected ({n}, {code_dim})"
             )
         return codes, labels
+
+    def walk(self, steps, code_dim, label, n_labels):
+        """``steps`` codes along the main axis of a piece, (steps, code_dim), if it ``has_axes``.
+
+        For pictures of what lies along it (paper, figure 4).
+        """
 
     @classmethod
     def check_dimensions(cls, code_dim):
@@ -163,7 +171,7 @@ class GaussianMixture(Prior):
     """
 
     name = "gaussian_mixture"
-    paired = True
+    paired = has_axes = True
     std_x: float = setting(
         0.5, "Standard deviation of a petal along its axis.", "mixture_std_x", above=0
     )
@@ -177,6 +185,15 @@ class GaussianMixture(Prior):
     def draw(self, n, rng, code_dim, labels, n_labels):
         x = self.shift + self.std_x * rng.standard_normal((n, code_dim // 2))
         y = self.std_y * rng.standard_normal((n, code_dim // 2))
+        return self._turned(x, y, labels, n_labels)
+
+    def walk(self, steps, code_dim, label, n_labels):
+        along = self.shift + self.std_x * np.linspace(-2, 2, steps)
+        x = np.repeat(along[:, None], code_dim // 2, axis=1)
+        return self._turned(x, 0 * x, np.full(steps, label), n_labels).astype(np.float32)
+
+    @staticmethod
+    def _turned(x, y, labels, n_labels):
         # The sine and cosine of one turn per label, not per sample.
         turn = 2 * np.pi * np.arange(n_labels) / n_labels
         cos, sin = np.cos(turn)[labels, None], np.sin(turn)[labels, None]
@@ -192,12 +209,19 @@ class SwissRoll(Prior):
     """
 
     name = "swiss_roll"
-    paired = True
+    paired = has_axes = True
     radius: float = setting(3.0, "Outer radius of the swiss roll.", "roll_radius", above=0)
     turns: float = setting(2.0, "Turns of the swiss roll.", "roll_turns", above=0)
 
     def draw(self, n, rng, code_dim, labels, n_labels):
-        root = np.sqrt((labels[:, None] + rng.random((n, code_dim // 2))) / n_labels)
+        return self._at((labels[:, None] + rng.random((n, code_dim // 2))) / n_labels)
+
+    def walk(self, steps, code_dim, label, n_labels):
+        t = (label + (np.arange(steps) + 0.5) / steps) / n_labels
+        return self._at(np.repeat(t[:, None], code_dim // 2, axis=1)).astype(np.float32)
+
+    def _at(self, t):
+        root = np.sqrt(t)
         angle = 2 * np.pi * self.turns * root
         return _interleave(self.radius * root * np.cos(angle), self.radius * root * np.sin(angle))
 

@@ -20,6 +20,7 @@ FLOORS = (
         "train",
         "evaluate",
         "figures",
+        "paper",
         "encode",
         "sample",
         "plot",

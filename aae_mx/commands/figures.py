@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from aae_mx.commands.options import Numbers, command, option_seed
+from aae_mx.commands.options import Numbers, command, option_jobs, option_seed
 from aae_mx.errors import ConfigError
 
 
@@ -46,9 +46,10 @@ from aae_mx.errors import ConfigError
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Use only so many images, to try things out."
 )
+@option_jobs()
 @option_seed("As of train.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def main(out, recipe, labelled, seeds, epochs, limit, seed, quiet):
+def main(out, recipe, labelled, seeds, epochs, limit, jobs, seed, quiet):
     """Write the post's fifteen figures, the semi-supervised ones, an overview and the numbers.
 
     results.md and results.csv hold what evaluate measures, beside the original code's. Trains
@@ -61,7 +62,7 @@ def main(out, recipe, labelled, seeds, epochs, limit, seed, quiet):
 
     configs = configurations(labelled, recipe=recipe, epochs=epochs, limit=limit, seed=seed)
     try:
-        draw_figures(configs, out, seeds, quiet)
+        draw_figures(configs, out, seeds, quiet, jobs)
     except ConfigError as error:
         if error.field != "labels":
             raise

@@ -270,6 +270,18 @@ def option_seed(what):
     )
 
 
+def option_jobs():
+    """The option --jobs of commands that train several models."""
+    return click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Train so many at once, each with its share of the cores: better use of them than one "
+        "after another with all.",
+    )
+
+
 def writable_file(path, suffixes, overwrite, option="out"):
     """Check ``path``, given as ``option``, as a file to be written, before the work that fills it.
 

@@ -6,7 +6,7 @@ Three phases for every batch:
 2. *Discriminator*: it learns to tell codes of images, q(z), from samples of the prior, p(z).
 3. *Generator*: the encoder learns to make it take its codes for prior samples.
 
-With labels a small classifier may learn on the prior samples, too, for the third phase.
+With labels a small classifier may learn on the prior samples, for the third phase.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ class LabelPrior(Mode):
     name = "label_prior"
     summary = "one prior, in pieces for labels (the post; paper, sections 2 and 2.3)"
     settings = (
-        *("labels", "code_dim"),
-        *("reconstruction_rate", "decoder_rate", "discriminator_rate", "generator_rate"),
-        *("discriminator_steps", "labelled_share", "encoder_adam", "classifier_weight"),
-        *("image_warp", "image_bend", "hidden_noise", "noise_decay", "code_noise"),
-        *("code_noise_decay", "pseudo_label_weight"),
+        *("labels", "code_dim", "reconstruction_rate", "decoder_rate", "discriminator_rate"),
+        *("generator_rate", "discriminator_steps", "labelled_share", "encoder_adam"),
+        *("classifier_weight", "image_warp", "image_bend", "hidden_noise", "noise_decay"),
+        *("code_noise", "code_noise_decay", "pseudo_label_weight"),
     )
     metrics = (
         *("reconstruction_loss", "reconstruction_l2"),
@@ -69,7 +68,8 @@ class LabelPrior(Mode):
 
         config, n_labels = self.config, len(self.classes)
         self.labels_are_pieces = config.labels != "none"
-        # The last of n + 1 says "unknown".
+        if self.labels_are_pieces and self.prior.has_axes:
+            self.figures = (*self.figures, "walks")
         n_conditions = {"none": 0, "all": n_labels, "some": n_labels + 1}[config.labels_kind]
         networks = self.autoencoder(config.code_dim)
         networks["discriminator"] = self.discriminator(config.code_dim, n_conditions)
@@ -83,7 +83,7 @@ class LabelPrior(Mode):
             self.classifier = Classifier(config.code_dim, n_labels, config.activation)
             networks["classifier"] = self.classifier
             self.optimizers["classifier"] = Moves(("classifier",), "discriminator_rate")
-        # Whether training guesses labels: only where some are missing, and by a classifier.
+        # Labels are guessed only where some are missing, and by a classifier.
         guesses = config.labels_kind == "some" and config.pseudo_label_weight > 0
         self.pseudo_labels = guesses and self.classifier is not None
         # Gradients of both phases differ in size; in the original they share one Adam.
@@ -112,7 +112,7 @@ class LabelPrior(Mode):
         return arrays
 
     def _prior_codes(self, rng, labels, n):
-        """Prior samples in the pieces of the labels, or of the whole prior; and their pieces."""
+        """Prior samples in the pieces of labels, or of the whole prior; and their pieces."""
         if labels is not None:
             labels = np.where(labels < self.n_pieces, labels, rng.integers(self.n_pieces, size=n))
         return self.sample_prior(n, rng, labels)
@@ -177,7 +177,7 @@ class LabelPrior(Mode):
         from aae_mx.networks.noise import noisy
 
         with backend.mx.autograd.record():
-            # Encoded afresh: the encoder has changed since, and now it gets the gradient.
+            # Encoded afresh: the encoder has changed since.
             codes = self.encode_with(batch.generator_hidden_noise, images)
             codes = noisy(codes, batch.generator_noise)
             entropy, fooled = self.game.fool(codes, batch.condition)

@@ -17,7 +17,7 @@ from aae_mx.text import printable, say, shortened
 N_POINTS = 12_800
 N_IMAGES = 100
 # On the sheet of samples, where there are many classes; and rows of the sheet of styles.
-SAMPLES_OF_EACH, STYLES = 3, 10
+SAMPLES_OF_EACH, STYLES, WALK_STEPS = 3, 10, 20
 DPI = 100
 # Members of a cluster that are shown beside its head, of so many images, and how many clusters.
 MEMBERS, N_CLUSTERED, MOST_CLUSTERS = 19, 5000, 40
@@ -201,6 +201,21 @@ def _labelled_samples(scene):
     return draw, {"height": 0.4 + plotting.sheet_height(cells * n, cells * blocks)}
 
 
+def _walks(scene):
+    """Decoded codes along the axis of each piece of the prior (paper, figure 4)."""
+    model, n = scene.model, len(scene.kinds) or 10
+    steps = plotting.sheet_columns(scene.shape, WALK_STEPS)
+    prior, shown = model.config.prior_object, min(n, steps)
+    walks = [prior.walk(steps, model.code_dim, label, n) for label in range(shown)]
+
+    def draw(axes):
+        images = model.decode(np.concatenate(walks))
+        title = "along the axis of a piece of the prior, a row for each"
+        plotting.show_images(images, steps, title, axes)
+
+    return draw, {"height": 0.4 + plotting.sheet_height(shown * steps, steps)}
+
+
 def _styles(scene):
     """One style a row, the kinds as columns (paper, figure 7)."""
     n_labels = len(scene.kinds)
@@ -258,6 +273,7 @@ FIGURES = {
     "reconstructions": _reconstructions,
     "samples": _samples,
     "interpolations": _interpolations,
+    "walks": _walks,
     "styles": _styles,
     "clusters": _clusters,
     "confusion": _confusion,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 
 from aae_mx.config import Config
-from aae_mx.errors import InputError
 from aae_mx.modes.label_prior import FORMULATIONS, LabelPrior
 from aae_mx.report.figures import plot_run, saved
+from aae_mx.report.series import complete
 from aae_mx.text import say
 
 # (prior, labels) of the post's seven configurations, then the semi-supervised ones that the
@@ -55,51 +55,34 @@ def configurations(labelled, **settings):
     ]
 
 
-def draw_figures(configs, out, seeds=1, quiet=False):
+def draw_figures(configs, out, seeds=1, quiet=False, jobs=1):
     """Train what is missing of ``configs`` under ``out``/runs and draw their figures in ``out``.
 
     With ``seeds`` above 1 each is trained with so many seeds, from its own on; the figures show
-    the first, the numbers are means. Raises InputError if a run there was trained with other
-    settings or is damaged, if there is no room, and as ``fit``; all before the first training.
+    the first, the numbers are means. ``jobs``: so many trainings at once. Raises as
+    ``series.complete``.
     """
-    from aae_mx.data import load_dataset
-    from aae_mx.files import check_directory, write_aside
+    from aae_mx.files import write_aside
     from aae_mx.model import load
-    from aae_mx.runs.directory import CONFIG
-    from aae_mx.training.loop import fit, resume
 
-    tell = (lambda text: None) if quiet else say
     trainings = {
         _directory(config, n, out): config.replace(seed=config.seed + n)
         for n in range(seeds)
         for config in configs
     }
-    check_directory(out / "runs")
-    left = {run: _epochs_left(run, config) for run, config in trainings.items()}
-    missing = {run: config for run, config in trainings.items() if left[run]}
-    dataset = load_dataset(configs[0], quiet)
-    _check(trainings, missing, dataset, out)
-    tell(f"{len(trainings) - len(missing)} of {len(trainings)} trainings are there already.")
-    if missing:
-        minutes = _estimate(list(missing.values()), [left[run] for run in missing], dataset) / 60
-        tell(f"Training the other {len(missing)} will take about {minutes:.0f} minutes.")
-    for run, config in missing.items():
-        if (run / CONFIG).exists():
-            tell(f"{run}: unfinished; going on with it")
-            resume(run, quiet)
-        else:
-            fit(config, run, quiet)
+    dataset, trained = complete(trainings, out, quiet, jobs)
     for config in configs:
         run = _directory(config, 0, out)
         files = {out / name: figure for name, figure in shown(config).items()}
-        if run in missing or not all(file.exists() for file in files):
+        if run in trained or not all(file.exists() for file in files):
             drawn = plot_run(load(run), dataset=dataset, quiet=quiet)
             for file, figure in files.items():
                 image = (drawn / f"{figure}.png").read_bytes()
                 write_aside(file, lambda aside, image=image: aside.write(image))
     _overview(configs, out)
     _results(configs, out, seeds, dataset)
-    tell(f"figures: {out}")
+    if not quiet:
+        say(f"figures: {out}")
 
 
 def _directory(config, n, out):
@@ -112,61 +95,6 @@ def shown(config):
     plane = (config.prior, config.labels) == PLANE
     figures = ("pz", "qz", "output") if plane else ("pz", "qz")
     return {f"{config.name}_{figure}.png": figure for figure in figures}
-
-
-def _epochs_left(run, config):
-    """How many epochs of the training of ``config`` the directory ``run`` still lacks."""
-    from aae_mx.model import read_config
-    from aae_mx.runs.checkpoint import finished_epochs
-    from aae_mx.runs.directory import CONFIG
-
-    if not (run / CONFIG).exists():
-        return config.epochs
-    there = read_config(run).to_dict()
-    for name, wanted in config.to_dict().items():
-        has = there.get(name)
-        if has != wanted:
-            raise InputError(
-                f"{run}: it was trained with {name}={has!r}, not {wanted!r}; choose another "
-                "--out, or remove it"
-            )
-    return config.epochs - finished_epochs(run)
-
-
-def _check(trainings, missing, dataset, out):
-    """Raise what the trainings would raise, before the first of them."""
-    from aae_mx.model import check_room, load, make_mode
-    from aae_mx.runs.directory import CONFIG, check_new
-    from aae_mx.training.batches import training_labels
-    from aae_mx.training.loop import load_state
-
-    for run, config in trainings.items():
-        training_labels(config, dataset)
-        if not (run / CONFIG).exists():
-            check_new(run)
-        elif run in missing:
-            load_state(run, {})
-        else:
-            load(run)
-    shape, classes = dataset.image_shape, dataset.classes
-    check_room(out, [(make_mode(config, shape, classes), 2) for config in missing.values()])
-
-
-def _estimate(configs, epochs, dataset):
-    """Seconds that so many epochs of each config will take, by a few steps of each kind."""
-    from aae_mx.model import make_mode
-    from aae_mx.training.batches import images_per_epoch
-    from aae_mx.training.loop import seconds_per_image
-
-    seconds, per_image = 0, {}
-    for config, n in zip(configs, epochs):
-        # Steps with labels take longer; whether all or some are given makes no difference.
-        kind = config.labels == "none"
-        if kind not in per_image:
-            per_image[kind] = seconds_per_image(config, dataset)
-        mode = make_mode(config, dataset.image_shape, dataset.classes)
-        seconds += per_image[kind] * images_per_epoch(mode, len(dataset.train_images)) * n
-    return seconds
 
 
 def _overview(configs, out):

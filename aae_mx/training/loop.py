@@ -266,8 +266,13 @@ def _validated(model, dataset):
         return {}
     images, labels = dataset.train_images[-n:], dataset.train_labels[-n:]
     row = {"validation_l2": float(model.error_norms(images, labels).mean())}
-    if model.mode.classifies:
-        row["validation_error"] = float((model.classify(images).argmax(axis=1) != labels).mean())
+    if model.mode.classifies and model.classes:
+        kinds = model.classify(images)
+        answers = kinds.argmax(axis=1)
+        if model.mode.kinds != model.classes:
+            # A cluster has the name of the image that is surest to be of it (paper, section 6).
+            answers = labels[kinds.argmax(axis=0)][answers]
+        row["validation_error"] = float((answers != labels).mean())
     return row
 
 

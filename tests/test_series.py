@@ -1,0 +1,99 @@
+"""Series of trainings: several at once, and the paper's table."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import small_config
+
+import aae_mx
+from aae_mx.commands import paper as paper_command
+from aae_mx.errors import AAEError
+from aae_mx.report import paper
+from aae_mx.report.series import complete
+from aae_mx.runs.history import read_history
+
+SMALL = {"hidden": (20,), "discriminator_hidden": (10,)}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The paper's experiments with small networks."""
+    shown = ("mixture", "8-D", "30 clusters", "10-D, 100 labels", "2-D, 100 labels")
+    experiments = [
+        dataclasses.replace(e, settings={**e.settings, **SMALL})
+        for e in paper.EXPERIMENTS
+        if any(name in e.what for name in shown)
+    ]
+    monkeypatch.setattr(paper, "EXPERIMENTS", tuple(experiments))
+    monkeypatch.setattr(paper, "QUICK", {"limit": 1000, "epochs": 1})
+
+
+def test_several_at_once_are_what_each_is_alone(tmp_path):
+    trainings = {
+        tmp_path / "runs" / str(seed): small_config(limit=100, epochs=1, seed=seed)
+        for seed in range(3)
+    }
+    dataset, trained = complete(trainings, tmp_path, quiet=True, jobs=2)
+    assert trained == set(trainings) and len(dataset.train_images) == 100
+    for run, config in trainings.items():
+        model = aae_mx.load(run)
+        assert model.config == config and model.config.given == config.given
+        alone = aae_mx.fit(config, tmp_path / "alone" / run.name, quiet=True)
+        for name, weights in alone.weights().items():
+            np.testing.assert_allclose(weights, model.weights()[name], atol=1e-5)
+    # What is there stays, what is unfinished goes on.
+    longer = {run: config.replace(epochs=2) for run, config in trainings.items()}
+    with pytest.raises(AAEError, match="it was trained with epochs=1, not 2"):
+        complete(longer, tmp_path, quiet=True)
+    assert complete(trainings, tmp_path, quiet=True, jobs=2)[1] == set()
+
+
+def test_a_training_that_fails_ends_all(monkeypatch, tmp_path, capsys):
+    from aae_mx.report import series
+
+    # Rates at which the weights cannot stay finite.
+    configs = [small_config(limit=100, seed=seed, decoder_rate=1e9, clip=1e9) for seed in range(2)]
+    trainings = {tmp_path / "runs" / str(i): config for i, config in enumerate(configs)}
+    monkeypatch.setattr(series, "_estimate", lambda *given: 0)
+    with pytest.raises(AAEError, match="the training has diverged"):
+        complete(trainings, tmp_path, quiet=True, jobs=2)
+
+
+def test_the_papers_table(small, call, tmp_path):
+    """Every row of the sections with the settings that it names, and again without training."""
+    options = ["--quick", "--only", "2.3,3,6,7", "--samples", 200, "--out", tmp_path]
+    status, output = call(paper_command.main, *options)
+    assert status == 0, output
+    table = (tmp_path / "results.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+    assert {row[0] for row in rows} == {"| 2.3", "| 3", "| 6", "| 7"}
+    (cluster,) = (row for row in rows if row[1] == "30 clusters")
+    assert cluster[2:4] == ["error, an image names each cluster", "4.10%"]
+    assert "--mode clustering --clusters 30" in cluster[-1] and cluster[-1].endswith(
+        "--validation 10000` |"
+    )
+    assert "t-SNE" in table and (tmp_path / paper.EMBEDDINGS).exists()
+    csv = (tmp_path / "results.csv").read_text().splitlines()
+    assert len(csv) == len(rows) - 2 + 1 and len({line.count(",") for line in csv}) == 1
+    walks = list(tmp_path.glob("section_2.3_*_walks.png"))
+    assert len(walks) == 1
+    history = {run: run.stat().st_mtime for run in tmp_path.glob("runs/*/history.csv")}
+    assert len(history) == 5
+    status, output = call(paper_command.main, *options)
+    assert status == 0 and "5 of 5 trainings are there already" in output
+    assert history == {run: run.stat().st_mtime for run in history}
+    assert len(read_history(next(iter(history)).parent)["epoch"]) == 1
+
+
+def test_a_section_that_there_is_not(refused, tmp_path):
+    message = refused(paper_command.main, "--only", "5,8", "--out", tmp_path / "out", code=2)
+    assert "--only 8: expected some of 2.3, 3, 4, 5, 6, 7" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_experiment_can_be():
+    for experiment in paper.EXPERIMENTS:
+        config = experiment.config(2)
+        assert config.seed == 2 and config.validation == 10_000
+        assert set(experiment.numbers) <= set(paper.SHOWN)
