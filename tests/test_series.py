@@ -26,7 +26,7 @@ def small(monkeypatch):
         if any(name in e.what for name in shown)
     ]
     monkeypatch.setattr(paper, "EXPERIMENTS", tuple(experiments))
-    monkeypatch.setattr(paper, "QUICK", {"limit": 1000, "epochs": 1})
+    monkeypatch.setattr(paper, "QUICK", {"limit": 1500, "epochs": 1})
 
 
 def test_several_at_once_are_what_each_is_alone(tmp_path):

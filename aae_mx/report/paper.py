@@ -29,7 +29,7 @@ PROTOCOL = {"validation": 10_000}
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A row of the table. ``settings``: of a Config, on PROTOCOL. ``numbers``: {metric: the paper's}.
+    """A row of the table. ``settings``: of a Config. ``numbers``: {metric: that of the paper}.
 
     ``figures``: those of a run that are shown.
     """
