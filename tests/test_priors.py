@@ -160,3 +160,19 @@ def test_no_loop_over_samples(name):
     start = time.process_time()
     PRIORS[name]().sample(1_000_000, rng())
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PRIORS.values() if kind.has_axes])
+@pytest.mark.parametrize("code_dim", [2, 4])
+def test_a_walk_stays_in_its_piece(kind, code_dim):
+    """Each of its codes is near to samples of that piece, and they are in order along it."""
+    prior, rng = kind(), np.random.default_rng(0)
+    points, pieces = prior.sample(20_000, rng, code_dim)
+    for label in (0, 7):
+        walk = prior.walk(15, code_dim, label, 10)
+        assert walk.shape == (15, code_dim) and walk.dtype == np.float32
+        # In the first pair of dimensions, as every pair has a place of its own in the piece.
+        distances = np.linalg.norm(walk[:, None, :2] - points[None, :, :2], axis=2)
+        assert (pieces[distances.argsort(axis=1)[:, :5]] == label).mean() > 0.9
+        steps = np.linalg.norm(np.diff(walk, axis=0), axis=1)
+        assert steps.max() < 4 * steps.min()
