@@ -21,14 +21,18 @@ def main(directory, out="elsewhere", n=100, seed=0):
     about = decoder.get_modelmeta().custom_metadata_map
     about = {key: json.loads(about[key]) if key in JSON else about[key] for key in about}
 
-    # With labels, a column of the picture for every class.
-    labels = np.arange(n) % about["prior_pieces"]
+    # With labels, a column of the picture for every class, or for every cluster that was found.
+    kinds = about.get("kinds", about["classes"])
+    labels = np.arange(n) % (len(kinds) or about["prior_pieces"])
     with_pieces = about.get("formulation") not in (None, "unsupervised")
     codes = draw_prior(about, n, np.random.default_rng(seed), labels if with_pieces else None)
+    if "heads" in about:
+        # In the mode reduction, styles lie around the heads of the kinds.
+        codes = codes + np.array(about["heads"], np.float32)[labels]
     given = {"codes": codes}
     if len(decoder.get_inputs()) == 2:
-        # The decoder of the mode classification takes the kind beside the style.
-        given["kinds"] = np.eye(len(about["classes"]), dtype=np.float32)[labels]
+        # The decoder of some modes takes the kind beside the style.
+        given["kinds"] = np.eye(len(kinds), dtype=np.float32)[labels]
     (images,) = decoder.run(["images"], given)
     (again,) = encoder.run(["codes"], {"images": images})
 
@@ -42,7 +46,7 @@ def main(directory, out="elsewhere", n=100, seed=0):
 # The entries of the metadata that are no plain texts.
 JSON = (
     *("prior_parameters", "prior_pieces", "code_dim"),
-    *("image_shape", "pixel_range", "classes", "epoch"),
+    *("image_shape", "pixel_range", "classes", "kinds", "heads", "epoch"),
 )
 
 

@@ -1,6 +1,9 @@
 """The modes of the paper's sections 4, 6 and 7, through the package and all commands."""
 
+import importlib.util
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from aae_mx.report import metrics, plotting
 from aae_mx.report.evaluate import evaluate as measure
 from aae_mx.runs.history import read_history
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 # What each mode learns on 1,000 images, and the figures that it has.
 COMMON = {"limit": 1000, "epochs": 8, "hidden": (200, 100), "batch_size": 50, "seed": 1}
 # Without what makes learning slow in the beginning.
@@ -82,6 +86,13 @@ def test_all_commands_take_it(run, call, tmp_path):
     assert status == 0 and ("classifier.onnx" in output) == model.mode.classifies, output
     described = json.loads((tmp_path / "export" / "model.json").read_text())
     assert described["kinds"] == list(model.mode.kinds)
+    if importlib.util.find_spec("onnxruntime"):
+        drawn = runpy.run_path(str(EXAMPLES / "elsewhere.py"))["main"]
+        codes, images, again = drawn(tmp_path / "export", tmp_path / "drawn")
+        kinds = np.arange(100) % len(model.mode.kinds)
+        expected = model.decode(codes, kinds if model.mode.decodes_labels else None)
+        np.testing.assert_allclose(images, expected.reshape(100, -1), atol=1e-4)
+        np.testing.assert_allclose(again, model.encode(images), atol=1e-3)
     assert call(slim.main, run)[0] == 0
     np.testing.assert_array_equal(
         aae_mx.load(run).encode(np.ones((1, 784))), model.encode(np.ones((1, 784)))
