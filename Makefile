@@ -81,11 +81,11 @@ bench: $(VENV)/installed ## measure the speed of training, without and with labe
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 	$(BIN)/python benchmarks/throughput.py --labels --only-step $(ARGS)
 
-test: $(VENV)/installed-dev ## run the tests
+test: $(VENV)/installed-dev ## run the tests but the slow ones
 	$(PYTEST) tests $(ARGS)
 
-test-all: $(VENV)/installed-dev ## the same with 20 kills and 20,000 mutated files [ARGS=]
-	AAE_MX_KILLS=20 AAE_MX_FUZZ=4000 $(PYTEST) tests $(ARGS)
+test-all: $(VENV)/installed-dev ## all tests, with 20 kills and 20,000 mutated files [ARGS=]
+	AAE_MX_ALL=1 AAE_MX_KILLS=20 AAE_MX_FUZZ=4000 $(PYTEST) tests $(ARGS)
 
 lint: $(VENV)/installed-dev ## check the style of the code
 	$(BIN)/ruff check --no-cache $(LINT_RULES) .

@@ -1,4 +1,5 @@
 import gzip
+import os
 
 import matplotlib
 import numpy as np
@@ -22,6 +23,14 @@ SMALL = {
 def pytest_configure(config):
     # MXNet is retired and warns of what NumPy and SciPy have since changed.
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:mxnet.*")
+    config.addinivalue_line("markers", "slow: of a kind of which others run always; make test-all")
+
+
+def pytest_collection_modifyitems(items):
+    if not os.environ.get("AAE_MX_ALL"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: see make test-all"))
 
 
 def small_config(**settings):

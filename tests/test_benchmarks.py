@@ -17,7 +17,12 @@ def run(*options):
     )
 
 
-@pytest.mark.parametrize("options", [[], ["--labels"], ["--conv"]])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "options", [[], pytest.param(["--labels"], marks=SLOW), pytest.param(["--conv"], marks=SLOW)]
+)
 def test_throughput(options):
     result = run("--steps", "5", "--only-step", *options)
     assert result.returncode == 0, result.stderr

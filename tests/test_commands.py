@@ -32,6 +32,7 @@ POST = [
     "swiss_roll_supervised",
     "uniform_supervised",
 ]
+# Of a run without labels; one with labels also has walks, where pieces of its prior have an axis.
 FIGURES = ("interpolations", "losses", "output", "pz", "qz", "reconstructions", "samples")
 
 
@@ -199,7 +200,7 @@ def test_sample(call, supervised_run, unsupervised_run):
 def test_plot(call, supervised_run, tmp_path):
     status, output = call(plot.main, supervised_run, "--out", tmp_path / "drawn")
     assert status == 0, output
-    assert sorted(path.stem for path in (tmp_path / "drawn").iterdir()) == list(FIGURES)
+    assert sorted(path.stem for path in (tmp_path / "drawn").iterdir()) == [*FIGURES, "walks"]
 
 
 @pytest.mark.parametrize("command", [encode.main, sample.main, plot.main])
@@ -301,6 +302,7 @@ def test_figures(monkeypatch, call, refused, tmp_path, small_networks, small_fig
     assert "trained with seed=0, not 1" in message
 
 
+@pytest.mark.slow
 def test_figures_of_several_seeds(
     monkeypatch, call, refused, tmp_path, small_networks, small_figures
 ):

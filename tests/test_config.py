@@ -160,7 +160,7 @@ def test_a_config_stays_as_it_is():
 
 def test_settings_of_one_mode():
     config = Config(mode="classification", labels=100)
-    assert (config.style_dim, config.batch_size, config.optimizer) == (10, 200, "adam")
+    assert (config.style_dim, config.batch_size, config.optimizer) == (10, 400, "adam")
     assert config == Config(mode="classification", labels=100, code_noise=config.code_noise)
     with pytest.raises(ConfigError, match="code_dim=3: it is no setting of the mode classificat"):
         Config(mode="classification", labels=100, code_dim=3)

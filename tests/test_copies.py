@@ -35,6 +35,9 @@ WAYS = {
 }
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.fixture(params=["loaded", "labels", "conv"])
 def model(request, supervised_run):
     if request.param == "loaded":
@@ -66,6 +69,11 @@ def test_copies_are_the_same_and_share_nothing(model, way):
         np.testing.assert_array_equal(model.encode(images), codes)
 
 
+@pytest.mark.parametrize(
+    "model",
+    ["loaded", pytest.param("labels", marks=SLOW), pytest.param("conv", marks=SLOW)],
+    indirect=True,
+)
 def test_a_model_goes_to_other_processes(model):
     """As in cross-validation; here with nothing but the pickle."""
     images = np.random.default_rng(0).random((5, model.n_pixels))

@@ -152,7 +152,8 @@ def result(name, n=1000, **ideals):
     """A result for ``table``, of which all that is not given is 0.5."""
     ideal = {**dict.fromkeys(METRICS, 0.5), **ideals}
     measured = dict.fromkeys(METRICS, 0.5)
-    return {"run": name, "epoch": 1, "images": n, "metrics": measured, "ideal": ideal}
+    told = {"run": name, "epoch": 1, "images": n, "split": "held-out"}
+    return {**told, "metrics": measured, "ideal": ideal}
 
 
 def test_ideals_of_the_table():
@@ -203,11 +204,11 @@ def test_results_are_written_before_they_are_shown(monkeypatch, call, supervised
     shown.clear()
     measure, left = evaluate_module.evaluate, [1]
 
-    def once(*arguments):
+    def once(*arguments, **options):
         if not left:
             raise InputError("its data have vanished")
         left.pop()
-        return measure(*arguments)
+        return measure(*arguments, **options)
 
     monkeypatch.setattr(evaluate_module, "evaluate", once)
     assert call(main, supervised_run, supervised_run, *options, "--overwrite")[0] == 1

@@ -50,7 +50,7 @@ def test_a_display_that_is_not_there(supervised_run, tmp_path):
         env={**os.environ, **environment},
     )
     assert (result.returncode, result.stderr) == (0, ""), result.stderr
-    assert drawn(tmp_path / "drawn") == list(FIGURES)
+    assert drawn(tmp_path / "drawn") == [*FIGURES, "walks"]
 
 
 def test_one_place_imports_matplotlib():
@@ -71,7 +71,7 @@ def test_a_figure_that_fails(monkeypatch, refused, supervised_run, tmp_path):
     assert (
         f"{tmp_path}: not all figures could be drawn: pz.png: no colours; output.png: " in message
     )
-    assert drawn(tmp_path) == sorted(set(FIGURES) - {"pz", "output"})
+    assert drawn(tmp_path) == sorted({*FIGURES, "walks"} - {"pz", "output"})
 
 
 def test_a_full_disk(monkeypatch, call, tmp_path):
@@ -133,7 +133,7 @@ def test_a_handful_of_idx(call, tmp_path):
     run = tmp_path / "run"
     settings = small_options(epochs=1, data_dir=tmp_path, prior="gaussian_mixture", code_dim=4)
     status, output = call(train.main, *settings, "--labels", "--snapshots", "--out", run)
-    assert status == 0 and drawn(run / "figures") == list(FIGURES), output
+    assert status == 0 and drawn(run / "figures") == [*FIGURES, "walks"], output
     assert call(plot.main, run, "--animate")[0] == 0
     status, output = call(explore.main, run)
     assert status == 0 and "nan" not in output and "principal components, the rest" in output
@@ -153,7 +153,7 @@ def test_folders_of_any_name(call, refused, tmp_path):
         train.main, *conv_options(tmp_path / "any", epochs=1), *labels, "--out", run
     )
     assert status == 0 and "Warning" not in output, output
-    assert drawn(run / "figures") == list(FIGURES)
+    assert drawn(run / "figures") == [*FIGURES, "walks"]
     assert len(aae_mx.load(run).classes) == len(names)
     assert call(plot.main, run, "--animate")[0] == 0
     assert call(explore.main, run)[0] == 0
@@ -176,7 +176,8 @@ def test_what_no_font_has_is_said(monkeypatch, call, supervised_run, tmp_path):
 
 
 def scene(model):
-    return SimpleNamespace(model=model, classes=model.classes, shape=model.image_shape, seed=0)
+    about = {"classes": model.classes, "kinds": model.mode.kinds, "shape": model.image_shape}
+    return SimpleNamespace(model=model, seed=0, **about)
 
 
 def test_samples_of_many_classes(monkeypatch):

@@ -141,8 +141,9 @@ def test_moved_runs_in_python(moved, idx_directory):
 def test_both_meanings_of_images_in_evaluate(moved, call, refused, monkeypatch):
     metrics = dict.fromkeys(evaluating.METRICS)
 
-    def measured(model, n, seed, dataset):
-        return {"images": len(dataset.test_images[:n]), "metrics": metrics, "ideal": metrics}
+    def measured(model, n, seed, dataset, split):
+        shown = {"images": len(dataset.test_images[:n]), "split": split}
+        return {**shown, "metrics": metrics, "ideal": metrics}
 
     monkeypatch.setattr(evaluating, "evaluate", measured)
     for given, n in ((["now"], 4), (["now", 3], 3), ([3, "now"], 3), ([2, 3, "now"], 3)):

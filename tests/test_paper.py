@@ -49,7 +49,10 @@ def config_of(name, **settings):
     return small_config(**{**COMMON, "mode": name, **RUNS[name], **settings})
 
 
-@pytest.fixture(scope="module", params=RUNS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if "," in name else name for name in RUNS],
+)
 def run(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("paper") / request.param.replace(", ", "_")
     aae_mx.fit(config_of(request.param), path, quiet=True)

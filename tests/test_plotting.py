@@ -106,7 +106,7 @@ def test_other_fonts_are_taken_for_what_the_first_lacks(monkeypatch):
         canvas._fonts.cache_clear()
 
 
-@pytest.mark.parametrize("n", [2, 12, 13, 47, 300])
+@pytest.mark.parametrize("n", [2, 12, 13, 47, pytest.param(300, marks=pytest.mark.slow)])
 def test_legend_of_many_classes(n):
     """Within the figure; with many classes not within the axes. The plane keeps its size."""
     ax = figure_of(n)

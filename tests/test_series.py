@@ -49,6 +49,7 @@ def test_several_at_once_are_what_each_is_alone(tmp_path):
     assert complete(trainings, tmp_path, quiet=True, jobs=2)[1] == set()
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_ends_all(monkeypatch, tmp_path, capsys):
     from aae_mx.report import series
 
