@@ -235,7 +235,7 @@ CLASSIFICATION = Recipe(
         "noise_decay": ("none", "few labels are learnt by heart where it falls"),
         "code_noise": (0.3, "the discriminators cannot run ahead"),
         "code_noise_decay": ("linear", "as with labels"),
-        "pseudo_label_weight": (0.0, "they are consistent instead"),
+        "pseudo_label_weight": (1.0, "where the encoder is sure, its answer is a label"),
         "discriminator_hidden": ((300, 300), "what they learn needs no more"),
         "input_noise": (0.0, "images are warped instead"),
         "reduction": ("sum", "the paper's scale"),
@@ -250,6 +250,7 @@ CLASSIFICATION_ALL = Recipe(
     {
         "batch_size": (200, "every image has a label"),
         "noise_decay": ("falling", "the end is for images as they are"),
+        "pseudo_label_weight": (0.0, "no image is without a label"),
     },
     CLASSIFICATION,
 )
@@ -267,7 +268,10 @@ CLASSIFICATION_CONV = Recipe(
 CLASSIFICATION_CONV_ALL = Recipe(
     "classification with convolutions and every label",
     {**CLASSIFICATION_CONV.when, "labels": ("all",)},
-    {"noise_decay": ("falling", "the end is for images as they are")},
+    {
+        "noise_decay": ("falling", "the end is for images as they are"),
+        "pseudo_label_weight": (0.0, "no image is without a label"),
+    },
     CLASSIFICATION_CONV,
 )
 PAPER_CLASSIFICATION = Recipe(
@@ -336,10 +340,26 @@ REDUCTION = Recipe(
         "init_std": (None, "He et al."),
     },
 )
+REDUCTION_LABELS = Recipe(
+    "reduction with some labels",
+    {**REDUCTION.when, "labels": ("some",)},
+    {
+        "batch_size": (400, "with labelled_share, 300 images and 100 more with a label"),
+        "labelled_share": (0.25, "few labels, seen often"),
+        "pseudo_label_weight": (1.0, "where the encoder is sure, its answer is a label"),
+    },
+    REDUCTION,
+)
 REDUCTION_CONV = Recipe(
     "reduction with convolutions",
     {**REDUCTION.when, "arch": ("conv",)},
     {"reduction": ("mean", "as without labels"), "init_std": (0.01, "as without labels")},
+    REDUCTION,
+)
+REDUCTION_LABELS_CONV = Recipe(
+    "reduction with some labels and convolutions",
+    {**REDUCTION_LABELS.when, "arch": ("conv",)},
+    {**REDUCTION_LABELS.options, **REDUCTION_CONV.options},
     REDUCTION,
 )
 CLUSTERING = Recipe(
@@ -360,7 +380,8 @@ TABLE = [
     *(STYLE, STYLE_CONV),
     *(CLASSIFICATION, CLASSIFICATION_ALL, CLASSIFICATION_CONV, CLASSIFICATION_CONV_ALL),
     *(PAPER_CLASSIFICATION, PAPER_CLASSIFICATION_ALL),
-    *(CLUSTERING, CLUSTERING_CONV, REDUCTION, REDUCTION_CONV),
+    *(CLUSTERING, CLUSTERING_CONV, REDUCTION, REDUCTION_LABELS),
+    *(REDUCTION_CONV, REDUCTION_LABELS_CONV),
 ]
 # Those of modes that are the user's own.
 ADDED = []
