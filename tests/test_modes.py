@@ -242,7 +242,15 @@ def test_stored_runs_are_read(monkeypatch, path, call, tmp_path):
         with pytest.raises(InputError, match="removed by aae_mx.slim"):
             aae_mx.resume(run, quiet=True, epochs=2)
     else:
+        before = read_history(run)
         assert aae_mx.resume(run, quiet=True, epochs=2).epoch == 2
+        # Under the headings that it had, whatever the order of today.
+        after = read_history(run)
+        assert list(after) == list(before)
+        assert {name: values[:1] for name, values in after.items()} == before
+        for name, (first, second) in after.items():
+            if name.endswith(("_accuracy", "_error", "_fooled")):
+                assert 0 <= second <= 1, name
         assert json.loads((run / "config.json").read_text())["format"] == 7
 
 

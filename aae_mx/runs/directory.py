@@ -128,9 +128,19 @@ class Run:
         write_aside(self.path / CONFIG, lambda file: file.write(text.encode()))
 
     def add(self, row):
-        """Add the row of an epoch to the history."""
-        self.rows.append({name: cell(value) for name, value in row.items()})
-        lines = [",".join(row), *(",".join(cells.values()) for cells in self.rows)]
+        """Add the row of an epoch to the history, {column: value}, in the order that it has.
+
+        Raises InputError for other columns than the rows before.
+        """
+        columns = list(self.rows[0] if self.rows else row)
+        if set(row) != set(columns):
+            raise InputError(
+                f"{self.path / HISTORY}: its columns are {', '.join(columns)}; expected "
+                f"{', '.join(row)}; put back what was there"
+            )
+        self.rows.append({name: cell(row[name]) for name in columns})
+        lines = [",".join(columns)]
+        lines += [",".join(cells[name] for name in columns) for cells in self.rows]
         write_aside(
             self.path / HISTORY, lambda file: file.write(("\n".join(lines) + "\n").encode())
         )
