@@ -425,10 +425,9 @@ class Config:
         it has no effect, whatever the recipe of today says. Raises ConfigError for an unknown name
         or a bad value.
         """
-        try:
-            known = mode_settings(settings["mode"], settings["prior"])
-        except KeyError:
-            known = {}
+        names = [settings.get(name) for name in ("mode", "prior")]
+        # What is no text is refused below.
+        known = mode_settings(*names) if all(isinstance(n, str) for n in names) else {}
         defaults = {n: s.default for n, s in known.items() if s.default is not None}
         config = cls(**{**defaults, **settings})
         # All are as they were, whatever a recipe says today; but that was not asked for.

@@ -81,8 +81,8 @@ def test_the_papers_table(small, call, tmp_path):
     assert len(walks) == 1
     history = {run: run.stat().st_mtime for run in tmp_path.glob("runs/*/history.csv")}
     assert len(history) == 5
-    status, output = call(paper_command.main, *options)
-    assert status == 0 and "5 of 5 trainings are there already" in output
+    status, output = call(paper_command.main, "--quick", "--only", "6", "--out", tmp_path)
+    assert status == 0 and "1 of 1 trainings are there already" in output
     assert history == {run: run.stat().st_mtime for run in history}
     assert len(read_history(next(iter(history)).parent)["epoch"]) == 1
 
