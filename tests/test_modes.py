@@ -248,7 +248,7 @@ def test_stored_runs_are_read(monkeypatch, path, call, tmp_path):
         after = read_history(run)
         assert list(after) == list(before)
         assert {name: values[:1] for name, values in after.items()} == before
-        for name, (first, second) in after.items():
+        for name, (_, second) in after.items():
             if name.endswith(("_accuracy", "_error", "_fooled")):
                 assert 0 <= second <= 1, name
         assert json.loads((run / "config.json").read_text())["format"] == 7

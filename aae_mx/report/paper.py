@@ -209,7 +209,7 @@ def _measured(rows, out, dataset, samples, quiet):
                 numbers.update(likelihood(model, dataset, samples))
             found.append(numbers)
             minutes.append(sum(read_history(run)["seconds"]) / 60)
-        options = _options({**experiment.settings, **PROTOCOL})
+        options = _options({n: v for n, v in configs[0].given.items() if n != "seed"})
         for name, paper in experiment.numbers.items():
             title, form = SHOWN[name]
             values = [numbers[name] for numbers in found]
