@@ -39,8 +39,7 @@ class Classification(Mode):
 
     @classmethod
     def names(cls, config):
-        prior = () if config.prior == "gaussian" else (config.prior,)
-        return (cls.name, str(config.labels), *prior)
+        return (cls.name, str(config.labels), *cls.other_prior(config))
 
     def build(self):
         self.latents = latents.Latents(self, self.config.style_dim)
@@ -51,28 +50,19 @@ class Classification(Mode):
         return self.latents.draw(rng, labels, left)
 
     def step(self, batch, learn):
-        record, latents = backend.mx.autograd.record, self.latents
+        latents = self.latents
         own, images, again = latents.views(batch)
 
-        with record():
+        with backend.mx.autograd.record():
             logits, z = latents.heads(images, own)
             y = backend.mx.nd.softmax(logits)
             loss, l2 = self.reconstruction_loss(latents.decoder_logits(z, y), images)
         learn(loss, "encoder", "decoder")
         self.codes, y = z.detach(), y.detach()
 
-        with record():
-            loss_of_both, told = latents.tell(y, self.codes, own)
-        learn(loss_of_both, "kind", "style")
-
-        with record():
-            # Encoded afresh: the encoder has changed since.
-            logits, z = latents.heads(again[: len(images)], own, "generator_")
-            fooling, fooled = latents.fool(logits, z, y, own)
-        learn(fooling, "generator")
-
+        played = latents.play(again, y, self.codes, own, learn)
         labels = latents.learn_labels(again, y, batch, learn)
-        return dict(zip(self.metrics, (loss, l2, *told, *fooled, *labels)))
+        return dict(zip(self.metrics, (loss, l2, *played, *labels)))
 
     def encode(self, images):
         return self.latents.heads(images)[1]

@@ -28,8 +28,7 @@ class Clustering(Mode):
 
     @classmethod
     def names(cls, config):
-        prior = () if config.prior == "gaussian" else (config.prior,)
-        return (cls.name, str(config.clusters), *prior)
+        return (cls.name, str(config.clusters), *cls.other_prior(config))
 
     @property
     def kinds(self):
@@ -44,26 +43,18 @@ class Clustering(Mode):
         return self.latents.draw(rng, labels, left)
 
     def step(self, batch, learn):
-        record, latents = backend.mx.autograd.record, self.latents
+        latents = self.latents
         own, images, again = latents.views(batch)
 
-        with record():
+        with backend.mx.autograd.record():
             logits, z = latents.heads(images, own)
             y = backend.mx.nd.softmax(logits)
             loss, l2 = self.reconstruction_loss(latents.decoder_logits(z, y), images)
         learn(loss, "encoder", "decoder")
         self.codes, y = z.detach(), y.detach()
 
-        with record():
-            loss_of_both, told = latents.tell(y, self.codes, own)
-        learn(loss_of_both, "kind", "style")
-
-        with record():
-            # Encoded afresh: the encoder has changed since.
-            logits, z = latents.heads(again, own, "generator_")
-            fooling, fooled = latents.fool(logits, z, y, own)
-        learn(fooling, "generator")
-        return dict(zip(self.metrics, (loss, l2, *told, *fooled)))
+        played = latents.play(again, y, self.codes, own, learn)
+        return dict(zip(self.metrics, (loss, l2, *played)))
 
     def encode(self, images):
         return self.latents.heads(images)[1]

@@ -159,9 +159,26 @@ class Latents:
         shape = self.mode.image_shape
         own = batch.first(len(batch.images) - self.mode.labelled_per_batch)
         images = warped(own.images, shape, own.maps)
-        # They need no other view where nothing is to be learnt from it.
-        other = batch.maps if batch.other_maps is None else batch.other_maps
-        return own, images, warped(batch.images, shape, other)
+        if batch.other_maps is None and len(own.images) == len(batch.images):
+            # Nothing is to be learnt from another view.
+            return own, images, images
+        return own, images, warped(batch.images, shape, batch.other_maps)
+
+    def play(self, again, y, z, batch, learn):
+        """The phases of discriminators and generator; returns seven metrics.
+
+        ``y``, ``z``: of the images of ``batch``, without gradients; ``again``: these warped anew.
+        """
+        record = backend.mx.autograd.record
+        with record():
+            loss, told = self.tell(y, z, batch)
+        learn(loss, "kind", "style")
+        with record():
+            # Encoded afresh: the encoder has changed since.
+            logits, z = self.heads(again[: len(y)], batch, "generator_")
+            loss, fooled = self.fool(logits, z, y, batch)
+        learn(loss, "generator")
+        return (*told, *fooled)
 
     def tell(self, y, z, batch):
         """While recording, what the discriminators have to learn: the loss, and four metrics."""

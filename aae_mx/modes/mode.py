@@ -106,6 +106,11 @@ class Mode:
         """The parts of the name of a run that come from its mode."""
         return (cls.name, config.prior)
 
+    @staticmethod
+    def other_prior(config):
+        """For ``names``: the prior, if it is not the Gaussian, which such a mode usually has."""
+        return () if config.prior == "gaussian" else (config.prior,)
+
     def build(self):
         """The networks, {name: HybridBlock}, in the order in which their weights are drawn."""
 

@@ -46,8 +46,7 @@ class Reduction(Mode):
     @classmethod
     def names(cls, config):
         labels = f"{config.clusters}-clusters" if config.labels == "none" else str(config.labels)
-        prior = () if config.prior == "gaussian" else (config.prior,)
-        return (cls.name, labels, f"{config.code_dim}d", *prior)
+        return (cls.name, labels, f"{config.code_dim}d", *cls.other_prior(config))
 
     @property
     def kinds(self):
@@ -87,35 +86,27 @@ class Reduction(Mode):
         return self.latents.draw(rng, labels, left)
 
     def step(self, batch, learn):
-        record, latents = backend.mx.autograd.record, self.latents
+        latents = self.latents
         own, images, again = latents.views(batch)
 
-        with record():
+        with backend.mx.autograd.record():
             logits, z = latents.heads(images, own)
             y = backend.mx.nd.softmax(logits)
             codes, costs = self.heads(y) + z, ()
             loss, l2 = self.reconstruction_loss(self.networks["decoder"](codes), images)
             total = loss
             if not self.config.fixed_heads:
-                costs = (self.head_cost(self.heads(backend.mx.nd.eye(len(self.kinds)))),)
+                costs = (self.head_cost(self.heads.rows(self.ctx)),)
                 total = loss + costs[0]
         learn(total, "encoder", "decoder", *(["heads"] if costs else []))
         self.codes, y, z = codes.detach(), y.detach(), z.detach()
 
-        with record():
-            loss_of_both, told = latents.tell(y, z, own)
-        learn(loss_of_both, "kind", "style")
-
-        with record():
-            # Encoded afresh: the encoder has changed since.
-            logits, z = latents.heads(again[: len(images)], own, "generator_")
-            fooling, fooled = latents.fool(logits, z, y, own)
-        learn(fooling, "generator")
+        played = latents.play(again, y, z, own, learn)
 
         labels = ()
         if self.config.labels != "none":
             labels = latents.learn_labels(again, y, batch, learn)
-        return dict(zip(self.metrics, (loss, l2, *told, *fooled, *costs, *labels)))
+        return dict(zip(self.metrics, (loss, l2, *played, *costs, *labels)))
 
     def encode(self, images):
         z, y = self.latents.represent(images)
@@ -125,7 +116,8 @@ class Reduction(Mode):
         return self.latents.represent(images)[1]
 
     def head_codes(self):
-        return self.heads(backend.mx.nd.eye(len(self.kinds), ctx=self.ctx)).asnumpy()
+        kinds = backend.mx.nd.eye(len(self.kinds), ctx=self.ctx)
+        return self.heads(kinds).asnumpy()
 
     def sample_prior(self, n, rng, labels=None):
         """Styles around the heads of kinds, and these."""

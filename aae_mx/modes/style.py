@@ -72,7 +72,7 @@ class Style(Mode):
 
     @classmethod
     def names(cls, config):
-        return (cls.name, *(() if config.prior == "gaussian" else (config.prior,)))
+        return (cls.name, *cls.other_prior(config))
 
     def build(self):
         from aae_mx.networks.game import Game

@@ -100,6 +100,10 @@ class Heads(nn.HybridBlock):
     def hybrid_forward(self, F, kinds):
         return self.layer(kinds)
 
+    def rows(self, ctx):
+        """W, (kinds, code_dim)."""
+        return self.layer.weight.data(ctx).T
+
 
 class FixedHeads(nn.HybridBlock):
     """As Heads, but each kind has an axis of its own, and any two heads the same ``distance``."""

@@ -89,7 +89,7 @@ def labels_by_example(kinds, labels):
     """The label of each cluster by one image: that with the largest probability of it.
 
     ``kinds``: probabilities of the clusters (N, clusters) of images with known ``labels``. Source:
-    the paper, section 6. Labels that are needed: as many as clusters.
+    the paper, section 6, which so needs as many labels as clusters.
     """
     return labels[kinds.argmax(axis=0)]
 

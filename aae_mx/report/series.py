@@ -86,7 +86,8 @@ def _train_at_once(missing, jobs, tell):
                 running.remove(process)
         if process.returncode:
             lines = told.decode(errors="replace").strip().splitlines()
-            raise AAEError(lines[-1].removeprefix("Error: ") if lines else f"{run}: failed")
+            why = lines[-1].removeprefix("Error: ") if lines else "its training failed"
+            raise AAEError(f"{run}: {why}")
         done.append(run)
         tell(f"{run}: trained, {len(done)} of {len(missing)}")
 
