@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import shlex
 import statistics
 
@@ -11,6 +13,7 @@ import numpy as np
 from aae_mx.config import Config
 from aae_mx.errors import ConfigError, option_name, option_text
 from aae_mx.report import metrics, plotting
+from aae_mx.report.evaluate import METRICS
 from aae_mx.report.figures import plot_run, saved
 from aae_mx.report.series import complete
 from aae_mx.text import say
@@ -112,17 +115,8 @@ EXPERIMENTS = (
     _reduced("10-D, 100 labels", 0.0390, labels=100, code_dim=10, fixed_heads=True),
 )
 SECTIONS = tuple(dict.fromkeys(experiment.section for experiment in EXPERIMENTS))
-# How the numbers are shown, and called.
-SHOWN = {
-    "label_agreement": ("codes in their label's piece", "{:.3f}"),
-    "log_density": ("log-density, nats", "{:.1f}"),
-    "linear_accuracy": ("label told from z by a linear classifier", "{:.3f}"),
-    "sample_accuracy": ("samples of the label asked for", "{:.3f}"),
-    "test_error": ("error", "{:.2%}"),
-    "cluster_error": ("error, an image names each cluster", "{:.2%}"),
-    "matched_error": ("error, best matching", "{:.2%}"),
-    "neighbour_accuracy": ("10-NN accuracy of the codes", "{:.3f}"),
-}
+# How the numbers are called and shown: as by evaluate, and the likelihood.
+SHOWN = {**METRICS, "log_density": ("log-density, nats", "{:.1f}")}
 
 
 def reproduce(out, only=SECTIONS, seeds=3, quick=False, samples=10_000, jobs=1, quiet=False):
@@ -148,10 +142,10 @@ def reproduce(out, only=SECTIONS, seeds=3, quick=False, samples=10_000, jobs=1, 
     dataset, trained = complete(trainings, out, quiet, jobs)
     for experiment, (config, *_) in rows:
         _figures(experiment, directory(config, out), out, trained, dataset)
-    lines, csv = _measured(rows, out, dataset, samples, quiet)
+    lines, every = _measured(rows, out, dataset, samples, quiet)
     if "7" in only:
         lines += _embedded(rows, out, dataset, 1000 if quick else N_EMBEDDED)
-    _write(lines, csv, out, len(dataset.test_images))
+    _write(lines, every, out, len(dataset.test_images))
     if not quiet:
         say(f"numbers and figures: {out}")
 
@@ -196,7 +190,7 @@ def _measured(rows, out, dataset, samples, quiet):
     lines = [
         ["section", "experiment", "number", "paper", "ours", "each seed", "minutes", "options"]
     ]
-    csv = [["section", "experiment", "seed", "number", "value", "paper", "minutes", "options"]]
+    every = [["section", "experiment", "seed", "number", "value", "paper", "minutes", "options"]]
     for experiment, configs in rows:
         found, minutes = [], []
         for config in configs:
@@ -223,13 +217,13 @@ def _measured(rows, out, dataset, samples, quiet):
                 ]
             )
             for config, value, time in zip(configs, values, minutes):
-                csv.append(
+                every.append(
                     [
-                        *(experiment.section, experiment.what.replace(",", ""), config.seed, name),
+                        *(experiment.section, experiment.what, config.seed, name),
                         *(f"{value:.6g}", paper, f"{time:.1f}", options),
                     ]
                 )
-    return lines, csv
+    return lines, every
 
 
 def _options(settings):
@@ -238,7 +232,7 @@ def _options(settings):
     for name, value in settings.items():
         parts.append(option_name(name))
         if value is not True:
-            parts.append(shlex.quote(option_text(value).replace(",", "")))
+            parts.append(shlex.quote(option_text(value)))
     return " ".join(parts)
 
 
@@ -278,7 +272,7 @@ def _embedded(rows, out, dataset, n):
     return lines
 
 
-def _write(lines, csv, out, n):
+def _write(lines, every, out, n):
     from aae_mx.files import write_aside
 
     head = (
@@ -286,9 +280,11 @@ def _write(lines, csv, out, n):
         "Each line: `python -m aae_mx.train` with the options in the last column and `--seed`."
     )
     table = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+    rows = io.StringIO()
+    csv.writer(rows, lineterminator="\n").writerows(every)
     text = {
         "md": f"{head}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in table) + "\n",
-        "csv": "\n".join(",".join(map(str, line)) for line in csv) + "\n",
+        "csv": rows.getvalue(),
     }
     for suffix, content in text.items():
         file = out / f"{RESULTS}.{suffix}"
