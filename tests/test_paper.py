@@ -138,6 +138,14 @@ def test_stopped_and_resumed_is_unbroken(monkeypatch, tmp_path, name):
         ({"mode": "clustering", "labels": "all"}, "labels='all': it is no setting of the mode"),
         ({"mode": "clustering", "clusters": 1}, "clusters=1: expected at least 2"),
         ({"mode": "reduction", "head_distance": 0}, "head_distance=0.0: expected more than 0"),
+        (
+            {"mode": "reduction", "labels": 100, "clusters": 5},
+            "clusters=5: it is for trainings without labels",
+        ),
+        (
+            {"mode": "reduction", "fixed_heads": True, "head_rate": 0.1},
+            "head_rate=0.1: it is for --fixed-heads False",
+        ),
         ({"mode": "reduction", "recipe": "paper"}, "recipe='paper': expected one of default"),
     ],
 )

@@ -25,7 +25,15 @@ class Reduction(Mode):
     summary = "a plane with a place for every class or cluster (paper, section 7)"
     settings = (
         *("labels", "clusters", "code_dim", *latents.SETTINGS, *latents.LABEL_SETTINGS),
-        Setting("head_rate", float, 1e-2, "Learning rate of the heads.", "rates", above=0),
+        Setting(
+            "head_rate",
+            float,
+            1e-2,
+            "Learning rate of the heads.",
+            "rates",
+            above=0,
+            only={"fixed_heads": False},
+        ),
         Setting(
             "head_distance",
             float,
@@ -42,6 +50,14 @@ class Reduction(Mode):
     )
     figures = ("pz", "qz", "output", "samples", "reconstructions", "interpolations", "losses")
     labels_are_pieces = classifies = True
+
+    @classmethod
+    def check(cls, config):
+        usual = config.recipe_entry.values().get("clusters", config.clusters)
+        if config.labels != "none" and config.clusters != usual:
+            what = "it is for trainings without labels: with them, kinds are the classes"
+            raise ConfigError("clusters", config.clusters, what)
+        super().check(config)
 
     @classmethod
     def names(cls, config):
