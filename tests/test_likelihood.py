@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -67,6 +68,26 @@ def test_of_a_model():
     few = Dataset(images[:1000], labels[:1000], images[:30], labels[:30], dataset.classes)
     with pytest.raises(InputError, match="1000 training images: more than 1000 are needed"):
         parzen.likelihood(model, few)
+
+
+def test_of_validation_images(monkeypatch):
+    """They decide, so the held-out images must not: these may be anything."""
+    monkeypatch.setattr(parzen, "N_VALIDATION", 100)
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(1100, 4, 5)).astype(np.uint8)
+    labels = np.arange(1100) % 3
+    found = []
+    for test in (images[:30], 255 - images[:30]):
+        dataset = Dataset(images, labels, test, labels[:30], ("a", "b", "c"))
+        model = AAE(small_config(validation=140), (4, 5), dataset.classes)
+        found.append(parzen.likelihood(model, dataset, 200, split="validation"))
+    assert found[0] == found[1]
+    # Of the 140 the last 100 choose the width; 40 are measured.
+    measured = dataclasses.replace(dataset, test_images=images[-140:-100])
+    assert found[0] == parzen.likelihood(model, measured, 200)
+    model = AAE(small_config(validation=101), (4, 5), dataset.classes)
+    with pytest.raises(InputError, match="1 validation images to measure"):
+        parzen.likelihood(model, dataset, split="validation")
 
 
 def test_command(call, refused, supervised_run, tmp_path, monkeypatch):

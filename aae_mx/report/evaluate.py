@@ -88,16 +88,7 @@ class Trial:
 
     def __init__(self, model, n, seed, dataset, judge, split):
         self.model, self.seed, self.dataset = model, seed, dataset
-        self.what, (images, labels) = "held-out", dataset.split("test")
-        if split == "validation":
-            last = model.config.validation
-            if not last:
-                raise InputError(
-                    f"{model.run}: no images were kept out of its training; train with "
-                    "--validation N"
-                )
-            self.what, (images, labels) = "validation", dataset.split("train")
-            images, labels = images[-last:], labels[-last:]
+        self.what, images, labels = measured_on(model, dataset, split)
         self.images, self.labels = images[:n], labels[:n]
         self.n = len(self.images)
         self._judge = judge
@@ -132,6 +123,22 @@ class Trial:
             else None
             for label, name in enumerate(self.model.classes)
         }
+
+
+def measured_on(model, dataset, split):
+    """What the images of a split, "test" or "validation", are called; they, and their labels.
+
+    Raises InputError for a run that kept none of its training images out.
+    """
+    if split == "test":
+        return ("held-out", *dataset.split("test"))
+    last = model.config.validation
+    if not last:
+        raise InputError(
+            f"{model.run}: no images were kept out of its training; train with --validation N"
+        )
+    images, labels = dataset.split("train")
+    return "validation", images[-last:], labels[-last:]
 
 
 def _classification(trial):

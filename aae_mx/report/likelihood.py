@@ -14,6 +14,7 @@ import numpy as np
 
 from aae_mx.data import to_unit
 from aae_mx.errors import InputError
+from aae_mx.report.evaluate import measured_on
 
 # The widths that are tried, and on how many images.
 SIGMAS = np.logspace(-1, 0, 10)
@@ -23,18 +24,25 @@ SAMPLES_AT_ONCE, IMAGES_AT_ONCE = 10_000, 2500
 STREAM = 7  # of random numbers, beside those of evaluate
 
 
-def likelihood(model, dataset, n_samples=10_000, n=None, seed=0, progress=None):
+def likelihood(model, dataset, n_samples=10_000, n=None, seed=0, progress=None, split="test"):
     """The mean log-density, in nats, of the first ``n`` held-out images under a model's samples.
 
-    σ is chosen on the last N_VALIDATION training images. Returns {"samples", "sigma",
+    With the ``split`` "validation" of those that were kept out of its training. σ is chosen on the
+    last N_VALIDATION training images, which are then not measured. Returns {"samples", "sigma",
     "log_density", "standard_error", "ceiling"}; the ceiling is the same with training images
     instead of samples, as many as there are. ``progress(done)`` is called with the number of
     samples that are behind it. Memory does not grow with ``n_samples``. Raises InputError for less
-    than two images.
+    than two images, and for a split that there is not.
     """
-    images, training = to_unit(dataset.test_images[:n]), dataset.train_images
+    what, images, _ = measured_on(model, dataset, split)
+    if split == "validation":
+        images = images[:-N_VALIDATION]
+    images, training = to_unit(images[:n]), dataset.train_images
     if len(images) < 2:
-        raise InputError(f"{len(images)} held-out images: at least two are needed")
+        raise InputError(
+            f"{len(images)} {what} images to measure: at least two are needed"
+            + f" besides the {N_VALIDATION} that choose the window" * (split == "validation")
+        )
     if len(training) <= N_VALIDATION:
         raise InputError(
             f"{len(training)} training images: more than {N_VALIDATION} are needed, of which the "
