@@ -30,8 +30,17 @@ if os.path.expanduser("~") == "~":
 
     give_home()
 
-_HOME = {"Config": "config", "fit": "training.loop", "resume": "training.loop", "load": "model"}
-__all__ = ["Config", "fit", "load", "resume"]
+_HOME = {
+    "Config": "config",
+    "fit": "training.loop",
+    "resume": "training.loop",
+    "load": "model",
+    "Dataset": "data",
+    "AdversarialAutoencoder": "estimators",
+    "AAEClassifier": "estimators",
+    "AAEClusterer": "estimators",
+}
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name):

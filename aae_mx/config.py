@@ -11,7 +11,7 @@ import re
 
 from aae_mx import modes, priors, recipes
 from aae_mx.errors import ConfigError, option_name
-from aae_mx.settings import FROM_RECIPE, Setting
+from aae_mx.settings import FROM_RECIPE, IN_MEMORY, Setting
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "softrelu", "softsign")
 DEFAULT_MODE = "label_prior"
@@ -85,6 +85,48 @@ COMMON = (
         "data",
         choices=("grey", "colour"),
         also={"gray": "grey", "color": "colour"},
+    ),
+    Setting(
+        "data",
+        str,
+        None,
+        "Read arrays instead: FILE.npz with X, (N, features) or images, and if there are any y (-1: "
+        "no label), X_test and y_test; FILE.npy with X alone; or a directory of X.npy and so on. "
+        "What is .npy stays on the disk. Without X_test a seventh is held out.",
+        "data",
+        optional=True,
+        metavar="FILE|DIR",
+    ),
+    *(
+        Setting(
+            f"{name.lower()}_key",
+            str,
+            name,
+            f"For --data: the array that is {name}.",
+            "data",
+            metavar="NAME",
+        )
+        for name in ("X", "y", "X_test", "y_test")
+    ),
+    Setting(
+        "shape",
+        "numbers",
+        None,
+        "For --data: what a row is, as 28,28 for images that are rows of 784 numbers. [default: as "
+        "it is]",
+        "data",
+        optional=True,
+        at_least=1,
+    ),
+    Setting(
+        "scale",
+        str,
+        FROM_RECIPE,
+        "How values become those that the networks see: pixels (bytes over 255, or 0-1 as it is), "
+        "or each feature to 0-1 (unit) or to mean 0 and standard deviation 1 (standard) over the "
+        "training rows. [default: pixels; for rows of --data standard, unless they are bytes]",
+        "data",
+        choices=("pixels", "unit", "standard"),
     ),
     Setting(
         "limit",
@@ -223,11 +265,24 @@ COMMON = (
     ),
     Setting("ctx", str, "cpu", "Where to compute: cpu, gpu or gpu(N).", "run", metavar="DEVICE"),
 )
-# What settings are by default for other data, and for a folder of images.
-OF_DATA = (
-    {"arch": "mlp", "code_dim": 2},
-    {"arch": "conv", "code_dim": 64, "image_size": 64, "channels": "colour"},
-)
+# What settings are by default for images, for a folder of them, and for rows of features.
+OF_DATA = {
+    "images": {"arch": "mlp", "code_dim": 2, "scale": "pixels"},
+    "folder": {
+        **{"arch": "conv", "code_dim": 64, "scale": "pixels"},
+        **{"image_size": 64, "channels": "colour"},
+    },
+    "rows": {"arch": "mlp", "code_dim": 2, "scale": "standard"},
+}
+# What is otherwise than in the recipes for rows of features: they are few, and small.
+OF_ROWS = {
+    "epochs": 100,
+    "batch_size": 50,
+    "hidden": (200, 200),
+    "discriminator_hidden": (200, 200),
+}
+# The settings that name a place of data, and what is there.
+PLACES = {"images": "pictures", "data_dir": "IDX files", "data": "arrays"}
 
 
 def mode_settings(mode, prior=None):
@@ -257,8 +312,8 @@ class Config:
     aae_mx.train --mode MODE --help`` describes, by its name with underscores. ``prior`` may also be
     a Prior, as ``SwissRoll(turns=3.0)``. Each setting is an attribute. What was not given has the
     value of the recipe or its default; ``given`` has what was, {name: value}. None is a value where
-    a setting can do without one (``init_std``, ``limit``, ``data_dir``, ``images``), and elsewhere
-    means "not given".
+    a setting can do without one (``init_std``, ``limit``, ``shape``, and the places of data), and
+    elsewhere means "not given".
     """
 
     def __init__(self, /, **given):
@@ -277,8 +332,8 @@ class Config:
             if name in given and (given[name] is not None or setting.optional)
         }
         values = {name: setting.default for name, setting in settings.items()}
-        folder = self.given.get("images") is not None
-        values.update({n: value for n, value in OF_DATA[folder].items() if n in values})
+        of_data = OF_DATA[_data_kind({**values, **self.given})]
+        values.update({n: value for n, value in of_data.items() if n in values})
         values.update(self.given)
         self.recipe_entry = recipes.choose(_facts(values))
         by_recipe = {n: v for n, v in self.recipe_entry.values().items() if n in settings}
@@ -286,7 +341,9 @@ class Config:
         for name in sorted(by_recipe, key=lambda name: bool(settings[name].only)):
             if name not in self.given and _applies(settings[name], values):
                 values[name] = by_recipe[name]
-        for name in ("data_dir", "images"):
+        if of_data is OF_DATA["rows"]:
+            values.update({n: value for n, value in OF_ROWS.items() if n not in self.given})
+        for name in PLACES:
             if values[name] is not None:
                 # A run is read again from other working directories.
                 values[name] = self.given[name] = os.path.abspath(values[name])
@@ -299,7 +356,7 @@ class Config:
             if _applies(setting, self._values):
                 if value is None and not setting.optional and name not in _OF_FOLDERS:
                     setting.check(value)
-            elif name in self.given and value != setting.default:
+            elif name in self.given and value != setting.default and setting.only:
                 owner, wanted = next(iter(setting.only.items()))
                 raise ConfigError(
                     name,
@@ -307,6 +364,24 @@ class Config:
                     f"it is for {option_name(owner)} {wanted}, but here it is "
                     f"{self._values[owner]}",
                 )
+        for name in settings if self.data_kind == "rows" else ():
+            if settings[name].of_images and self._values[name] != settings[name].default:
+                what = "it is for images, and the data are rows of features"
+                raise ConfigError(name, self._values[name], what)
+        if self.data_kind == "rows" and self.arch == "conv":
+            what = "it is for images, and the data are rows of features; take mlp"
+            raise ConfigError("arch", self.arch, what)
+        if self.scale == "standard" and self.reconstruction == "cross_entropy":
+            what = "it is for values in 0-1; take --scale unit, or squared_error"
+            raise ConfigError("reconstruction", self.reconstruction, what)
+        of_arrays = self.data is not None or self.dataset == IN_MEMORY
+        for name in _OF_ARRAYS:
+            if not of_arrays and self._values[name] != settings[name].default:
+                what = "it is for arrays; give some by --data FILE.npz"
+                raise ConfigError(name, self._values[name], what)
+        if not of_arrays and self.scale != "pixels":
+            what = "it is for arrays; give some by --data FILE.npz"
+            raise ConfigError("scale", self.scale, what)
         for name in _OF_FOLDERS:
             if self.images is None and self._values[name] is not None:
                 raise ConfigError(
@@ -318,17 +393,13 @@ class Config:
             raise ConfigError(
                 "transpose", True, "it is for IDX files; name their directory by --data-dir"
             )
-        if self.images is not None and (self.data_dir is not None or self.dataset != "mnist"):
+        named = [name for name in PLACES if self._values[name] is not None]
+        if self.dataset not in ("mnist", IN_MEMORY):
+            named.append("dataset")
+        if len(named) > 1:
+            others = " or ".join(map(option_name, named[1:]))
             raise ConfigError(
-                "images",
-                self.images,
-                "it cannot be given beside --data-dir or --dataset",
-            )
-        if self.data_dir is not None and self.dataset != "mnist":
-            raise ConfigError(
-                "data_dir",
-                self.data_dir,
-                f"the data cannot be both a directory and the dataset {self.dataset!r}; give one",
+                named[0], self._values[named[0]], f"it cannot be given beside {others}"
             )
         modes.find(self.mode).check(self)
 
@@ -385,33 +456,47 @@ class Config:
         parts = list(modes.find(self.mode).names(self))
         if self.data_dir is not None:
             parts.append(os.path.basename(self.data_dir) or "data")
+        elif self.data is not None:
+            parts.append(os.path.splitext(os.path.basename(self.data))[0] or "data")
         elif self.images is not None:
             parts += [os.path.basename(self.images) or "images", str(self.image_size)]
         elif self.dataset != "mnist":
             parts.append(self.dataset)
-        if self.arch != OF_DATA[self.images is not None]["arch"]:
+        if self.arch != OF_DATA[self.data_kind]["arch"]:
             parts.append(self.arch)
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(parts))
 
     @property
+    def data_kind(self):
+        """``"images"``, ``"folder"`` or ``"rows"``, of features."""
+        return _data_kind(self._values)
+
+    @property
+    def place_name(self):
+        """Which of PLACES has the data, or None for those that are found by a name."""
+        return next((name for name in PLACES if self._values[name] is not None), None)
+
+    @property
     def place(self):
-        """The directory of the data, or None for those that are found by a name."""
-        return self.data_dir if self.images is None else self.images
+        """Where they are."""
+        return self.place_name and self._values[self.place_name]
 
-    def moved(self, images=None, data_dir=None):
-        """The same with the data at another place, if one is given.
+    def moved(self, **places):
+        """The same with the data at another place, if one is given by its name in PLACES.
 
-        Raises ConfigError for a place of another kind than it has.
+        Raises ConfigError for a place of another kind than it has. Arrays that were in memory may
+        now be in a file.
         """
-        given = {"images": images, "data_dir": data_dir}
-        given = {name: place for name, place in given.items() if place is not None}
-        for name, place in given.items():
-            if getattr(self, name) is None:
-                own = "images" if self.images is not None else "data_dir"
-                instead = f"; name a new place by {option_name(own)}" if self.place else ""
+        places = {name: place for name, place in places.items() if place is not None}
+        for name, place in places.items():
+            if self.dataset == IN_MEMORY and name == "data":
+                continue
+            if name != self.place_name:
+                own = self.place_name
+                instead = f"; name a new place by {option_name(own)}" if own else ""
                 where = self.place or f"the dataset {self.dataset}"
                 raise ConfigError(name, place, f"the run was trained on {where}{instead}")
-        return self.values_changed(**given)
+        return self.values_changed(**places)
 
     def to_dict(self):
         """Every setting of its mode and prior, {name: value}, as JSON can hold it."""
@@ -436,6 +521,14 @@ class Config:
 
 
 _OF_FOLDERS = ("image_size", "channels")
+_OF_ARRAYS = ("x_key", "y_key", "x_test_key", "y_test_key", "shape")
+
+
+def _data_kind(values):
+    if values["images"] is not None:
+        return "folder"
+    shape = values["shape"]
+    return "rows" if shape is not None and len(shape) == 1 else "images"
 
 
 def _common(name):
@@ -459,6 +552,8 @@ def _facts(values):
 
 
 def _applies(setting, values):
+    if setting.of_images and _data_kind(values) == "rows":
+        return False
     return all(values[name] == value for name, value in setting.only.items())
 
 

@@ -106,12 +106,11 @@ def export(model, images, out, labels=None):
     model. Raises AAEError, with nothing written, if it is above TOLERANCE, and InputError if files
     cannot be written or the extra ``onnx`` is missing.
     """
-    from aae_mx.data import to_unit
     from aae_mx.files import make_directory, write_aside
 
     need_onnx()
     codes, *kinds = model.represent(images, labels)
-    values = {"images": to_unit(images), "codes": codes}
+    values = {"images": model.scale.apply(images), "codes": codes}
     decoded = model.decode(codes, *kinds).reshape(len(images), -1)
     if kinds or model.mode.classifies:
         values["kinds"] = kinds[0] if kinds else model.classify(images)

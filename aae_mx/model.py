@@ -9,8 +9,8 @@ import numpy as np
 
 from aae_mx import data, modes
 from aae_mx.backend import context, mx
-from aae_mx.config import Config
-from aae_mx.data import load_dataset
+from aae_mx.config import PLACES, Config
+from aae_mx.data import load_dataset, scale
 from aae_mx.errors import ConfigError, InputError, option_name
 from aae_mx.files import inside
 from aae_mx.networks.build import initialise, n_weights
@@ -31,17 +31,23 @@ class AAE:
     freshly drawn from the config's seed; ``aae_mx.fit`` and ``aae_mx.load`` return trained
     ones, with their directory as ``run`` and the epochs behind them as ``epoch``.
 
+    What is said of images goes for rows of features, too: then ``image_shape`` is (features,), and
+    values are those of the data, which ``scale`` takes to the networks and back;
+    ``feature_names`` are theirs, or None.
+
     A model can be copied and pickled; a copy has weights of its own.
     """
 
     run = epoch = None
 
-    def __init__(self, config, image_shape, classes):
-        self.config = config
+    def __init__(self, config, image_shape, classes, feature_names=None):
+        self.config, self.feature_names = config, feature_names
         self.mode = make_mode(config, image_shape, classes)
         self.image_shape, self.classes = self.mode.image_shape, self.mode.classes
         self.ctx, self.n_pixels = self.mode.ctx, self.mode.n_pixels
         self.networks = self.mode.networks
+        # Until it is measured, or read.
+        self.scale = scale.untouched(config.scale, self.n_pixels)
         initialise(self.networks, config.seed, config.init_std, self.ctx)
 
     @property
@@ -62,21 +68,26 @@ class AAE:
         return self.mode.parameters()
 
     def weights(self):
-        """Their values, {"network/name": float32 array}."""
-        return {name: parameter.data().asnumpy() for name, parameter in self.parameters().items()}
+        """Their values, {"network/name": float32 array}, and what the scale has."""
+        arrays = {name: p.data().asnumpy() for name, p in self.parameters().items()}
+        return {**arrays, **self.scale.arrays()}
 
     def set_weights(self, arrays):
-        """Take values from what ``weights`` gives; more arrays do no harm."""
+        """Take values from what ``weights`` gives; more arrays do no harm.
+
+        Raises InputError for a scale that none can be.
+        """
+        self.scale = scale.of_arrays(self.config.scale, arrays)
         for name, parameter in self.parameters().items():
             parameter.set_data(mx.nd.array(arrays[name], ctx=self.ctx))
 
     def __getstate__(self):
         # Networks hold pointers into MXNet, which no other process could follow.
-        names = ("config", "image_shape", "classes", "run", "epoch")
+        names = ("config", "image_shape", "classes", "feature_names", "run", "epoch")
         return {**{name: getattr(self, name) for name in names}, "weights": self.weights()}
 
     def __setstate__(self, state):
-        self.__init__(state["config"], state["image_shape"], state["classes"])
+        self.__init__(*map(state.get, ("config", "image_shape", "classes", "feature_names")))
         self.run, self.epoch = state["run"], state["epoch"]
         self.set_weights(state["weights"])
 
@@ -102,10 +113,11 @@ class AAE:
     def encode(self, images):
         """Codes z, float32 of shape (N, code_dim).
 
-        ``images``: uint8 in 0–255 or floats in 0–1, of shape (N, *image_shape) or (N, pixels).
-        Raises InputError for other shapes, types and values.
+        ``images``: uint8 in 0–255 or floats in 0–1, of shape (N, *image_shape) or (N, pixels); of
+        a scale that was measured, numbers that are finite. Raises InputError for other shapes,
+        types and values.
         """
-        return self._in_batches(self.mode.encode, self._checked(images), _pixels)
+        return self._in_batches(self.mode.encode, self._checked(images), self.scale.apply)
 
     def classify(self, images):
         """Probabilities of the kinds, float32 of shape (N, kinds), of modes that classify.
@@ -115,11 +127,12 @@ class AAE:
         """
         if not self.mode.classifies:
             raise InputError(f"the mode {self.config.mode} does not classify images")
-        return self._in_batches(self.mode.classify, self._checked(images), _pixels)
+        return self._in_batches(self.mode.classify, self._checked(images), self.scale.apply)
 
     def decode(self, codes, labels=None):
         """Images, float32 in 0–1 of shape (N, *image_shape), from codes (N, code_dim).
 
+        Of a scale that was measured, values as those of the data, float64.
         ``labels``: for modes whose decoder takes a label beside the code (``mode.decodes_labels``),
         positions in ``mode.kinds``, one or N; or weights of the kinds, (N, kinds). Raises
         InputError if the codes have another shape or are not finite, and for labels that are
@@ -140,7 +153,7 @@ class AAE:
                 return self.mode.decode(both[:, :n], both[:, n:])
         elif labels is not None:
             raise InputError(f"labels {labels}: this run's decoder takes codes alone")
-        return self._in_batches(decode, codes).reshape(-1, *self.image_shape)
+        return self.scale.undo(self._in_batches(decode, codes)).reshape(-1, *self.image_shape)
 
     def _kinds(self, labels, n):
         """What stands beside ``n`` codes, float32 (n, kinds)."""
@@ -207,7 +220,7 @@ class AAE:
         def both(pixels):
             return mx.nd.concat(*self.mode.represent(pixels), dim=1)
 
-        rows = self._in_batches(both, images, _pixels)
+        rows = self._in_batches(both, images, self.scale.apply)
         return rows[:, : self.code_dim], rows[:, self.code_dim :]
 
     def reconstruct(self, images, labels=None):
@@ -220,6 +233,7 @@ class AAE:
     def error_norms(self, images, labels=None):
         """The L2 norm of x̂ − x of each image, float32 of shape (N,); ``images`` as in ``encode``.
 
+        Both as the networks see them, after scaling.
         It works in parts, so that the images may be more than fit into memory. ``labels`` as in
         ``represent``, (N,).
         """
@@ -228,19 +242,27 @@ class AAE:
         for part in data.parts(images, self._batch_size):
             of_part = None if labels is None else labels[at : at + len(part)]
             at += len(part)
-            errors = self.reconstruct(part, of_part).reshape(len(part), -1) - _pixels(part)
+            errors = self.scale.apply(self.reconstruct(part, of_part)) - self.scale.apply(part)
             norms.append(np.linalg.norm(errors, axis=1))
             data.release_pages(images)
-        return np.concatenate(norms)
+        return np.concatenate(norms) if norms else np.zeros(0, np.float32)
 
     def _checked(self, images):
-        """Images as an array that ``_pixels`` can take."""
+        """Images as an array that the scale can take."""
+        if hasattr(images, "toarray"):
+            raise InputError("a sparse matrix: expected dense rows, as of its toarray()")
         images = np.asanyarray(images)
         if images.shape[1:] not in (self.image_shape, (self.n_pixels,)):
             raise InputError(
                 f"images of shape {images.shape}: expected (N, {self.n_pixels}) or "
                 f"(N, {', '.join(map(str, self.image_shape))})"
             )
+        if self.scale.kind != scale.PIXELS:
+            if images.dtype.kind not in "iufb":
+                raise InputError(f"values of type {images.dtype}: expected real numbers")
+            if images.dtype.kind == "f" and not np.isfinite(images).all():
+                raise InputError("values that are not finite: expected finite numbers")
+            return images
         if images.dtype == np.uint8:
             return images
         if not np.issubdtype(images.dtype, np.floating):
@@ -284,7 +306,7 @@ def checkpoint_shapes(mode):
     from aae_mx.training.optimizers import state_shapes
 
     weights = {name: ("<f4", p.shape) for name, p in mode.parameters().items()}
-    return {**weights, **state_shapes(mode)}
+    return {**weights, **scale.shapes(mode.config.scale, mode.n_pixels), **state_shapes(mode)}
 
 
 def check_room(path, modes_and_keep):
@@ -302,8 +324,9 @@ def check_room(path, modes_and_keep):
 
 def describe(model, fingerprint):
     """What config.json has of a model; ``fingerprint``: of its data."""
-    config = model.config
+    config, names = model.config, model.feature_names
     return {
+        **({"feature_names": names} if names else {}),
         "config": config.to_dict(),
         "given": sorted(config.given),
         "recipe": config.recipe_entry.title,
@@ -365,7 +388,7 @@ def read_run(path, changes, skip_damaged=False, only_described=False):
     path = Path(path)
     description = read_description(path)
     config, changes = _config_of(path, description), dict(changes)
-    places = {name: changes.pop(name, None) for name in ("images", "data_dir")}
+    places = {name: changes.pop(name, None) for name in PLACES}
     # Refuses a place that the run cannot have.
     config = config.moved(**places).values_changed(**changes)
     fingerprint = description["data"]
@@ -390,7 +413,7 @@ def read_run(path, changes, skip_damaged=False, only_described=False):
     # Before networks are made, of the size that a damaged config.json may ask for.
     if files and len(short) == len(files):
         raise InputError(short[files[-1]])
-    model = AAE(config, shape, classes)
+    model = AAE(config, shape, classes, description.get("feature_names"))
     model.run = path
     if not files:
         return Found(model, {}, None, fingerprint)
@@ -412,7 +435,10 @@ def read_run(path, changes, skip_damaged=False, only_described=False):
                 f"{go_on_with(path, '--skip-damaged')}"
             ) from error
         arrays, position = whole[1]
-    model.set_weights(arrays)
+    try:
+        model.set_weights(arrays)
+    except InputError as error:
+        raise InputError(f"{files[-1]}: {error}") from error
     model.epoch = position.epoch
     return Found(model, arrays, position, fingerprint)
 
@@ -434,23 +460,23 @@ def _last_whole(files, read):
     return None
 
 
-def load_data(model, images=None, data_dir=None, quiet=False):
+def load_data(model, quiet=False, **places):
     """The Dataset that a trained model was trained on, with labels as the model has them.
 
-    ``images`` or ``data_dir``: where it is now, if it has been moved. Raises ConfigError if that is
-    of another kind than the run has, and InputError as ``load_dataset`` does, and if the data are
-    not, or no longer, those of the run.
+    ``places``: where it is now, if it has been moved, by the name of a setting: ``images``,
+    ``data_dir`` or ``data``. Raises ConfigError if that is of another kind than the run has, and
+    InputError as ``load_dataset`` does, and if the data are not, or no longer, those of the run.
     """
-    config = model.config.moved(images, data_dir)
+    config = model.config.moved(**places)
     if model.run is None:
         return load_dataset(config, quiet).with_classes(model.classes)
     description = read_description(model.run)
     before, now = _config_of(model.run, description).place, config.place
-    option = option_name("data_dir" if config.images is None else "images")
+    option = option_name(config.place_name or "data_dir")
     if now is not None and not data.holds_something(now) and now == before:
         raise InputError(
             f"{model.run}: the data are no longer in {now}; name the place where they are by "
-            f"{option} DIR"
+            f"{option} {'FILE' if config.place_name == 'data' else 'DIR'}"
         )
     # What is to be said of IDX files was said when it was trained.
     dataset = load_dataset(config, quiet or config.images is None).with_classes(model.classes)
@@ -458,18 +484,19 @@ def load_data(model, images=None, data_dir=None, quiet=False):
         return dataset
     trained_on = "those that it was trained on"
     if now != before:
-        raise InputError(f"{model.run}: the data in {now} are not {trained_on}, then in {before}")
+        then = f", then in {before}" if before else ""
+        raise InputError(f"{model.run}: the data in {now} are not {trained_on}{then}")
     changed = f": dataset {config.dataset}"
     if now is not None:
         changed = (
             f": something in {now} was added, removed or changed; undo that, or name an unchanged "
-            f"copy by {option} DIR"
+            f"copy by {option} {'FILE' if config.place_name == 'data' else 'DIR'}"
         )
     raise InputError(f"{model.run}: the data are no longer {trained_on}{changed}")
 
 
-def _pixels(images):
-    """Images, uint8 or floats, as rows of float32 in 0–1: (N, pixels)."""
-    if images.dtype == np.uint8:
-        return data.to_unit(images)
-    return images.reshape(len(images), -1).astype(np.float32)
+def check_data(model, dataset):
+    """Raise InputError unless ``dataset`` is what a trained model was trained on."""
+    description = read_description(model.run)
+    if dataset.with_classes(model.classes).fingerprint() != description["data"]:
+        raise InputError(f"{model.run}: the dataset is not the one that it was trained on")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from typing import Any, Optional
 
@@ -19,6 +20,8 @@ GROUPS = ("mode", "data", "prior", "networks", "training", "rates", "noise", "ru
 
 # The default of a setting that the recipe decides, see recipes.py.
 FROM_RECIPE = None
+# The setting ``dataset`` of what was trained on arrays in memory.
+IN_MEMORY = "arrays"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Setting:
     ``kind``: bool, int, float, str, ``"numbers"`` (whole numbers, at least one, as a tuple) or
     ``"labels"`` (``none``, ``all`` or a number). ``optional``: None is a value of it, and not
     "not given". ``also``: {another spelling: choice}; one with hyphens always is. ``only``: what
-    another setting has to be, as {"arch": "mlp"}, or it has no effect and is refused.
+    another setting has to be, as {"arch": "mlp"}, or it has no effect and is refused;
+    ``of_images``: so it is for data that are no images.
     """
 
     name: str
@@ -44,12 +48,15 @@ class Setting:
     below: Optional[float] = None
     only: dict = dataclasses.field(default_factory=dict)
     metavar: Optional[str] = None
+    of_images: bool = False
 
     def check(self, value):
         """``value`` as it is kept: numbers of NumPy and lists of JSON become Python's own.
 
         Raises ConfigError for another type, or what lies outside of the limits.
         """
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
         if isinstance(value, str):
             spellings = {text.replace("_", "-"): text for text in map(str, self.choices)}
             value = {**spellings, **self.also}.get(value, value)

@@ -46,7 +46,7 @@ from aae_mx.priors import PRIORS
         ({"seed": -1}, "expected at least 0"),
         ({"limit": 0}, "expected at least 1"),
         ({"data_dir": "x", "transpose": 1}, "transpose=1: expected True or False"),
-        ({"data_dir": "x", "dataset": "y"}, "cannot be both a directory and the dataset 'y'"),
+        ({"data_dir": "x", "dataset": "y"}, "cannot be given beside --dataset"),
     ],
 )
 def test_refused(settings, message):

@@ -14,7 +14,7 @@ from aae_mx.commands.options import (
     option_seed,
     writable_file,
 )
-from aae_mx.errors import ConfigError
+from aae_mx.errors import ConfigError, option_name
 from aae_mx.text import printable, say
 
 # Of the originals, as floats; no more are written.
@@ -43,7 +43,7 @@ MAX_BYTES = 2**30
 )
 @option_seed("Decides the prior samples.")
 @option_overwrite()
-def main(run, out, split, images, data_dir, seed, overwrite):
+def main(run, out, split, seed, overwrite, **places):
     """Encode images and write the codes to an npz file, beside as many prior samples, or as CSV.
 
     Arrays: qz (N, code_dim), the codes; y (N,), the images' labels, if they have any; files (N,),
@@ -53,6 +53,8 @@ def main(run, out, split, images, data_dir, seed, overwrite):
     (not if they had more than 1 GB each). All are float32 but for the int64 labels and the texts.
     Other images have labels if their classes are the run's.
 
+    Of rows of features, x and xr are in the units of the data.
+
     Columns: z0, z1, ..., then label, the class's name, and file, where there are any.
     """
     out = writable_file(out, [".npz", ".csv"], overwrite)
@@ -61,22 +63,25 @@ def main(run, out, split, images, data_dir, seed, overwrite):
     from aae_mx.files import write_aside
     from aae_mx.model import load, load_data
 
-    if images and data_dir:
-        raise ConfigError("data_dir", data_dir, "it cannot be given beside --images")
+    given = [(name, place) for name, place in places.items() if place is not None]
+    if len(given) > 1:
+        raise ConfigError(*given[1], f"it cannot be given beside {option_name(given[0][0])}")
     model = load(run)
-    if split is None and (images or data_dir):
-        what = printable(f"images of {images or data_dir}")
-        pictures, labels, files = load_others(model, images, data_dir)
+    if split is None and given:
+        what = printable(f"images of {given[0][1]}")
+        pictures, labels, files = load_others(model, **places)
     else:
         split = split or "test"
         what = f"{split} images"
-        dataset = load_data(model, images, data_dir)
+        dataset = load_data(model, **places)
         pictures, labels = dataset.split(split)
         files = dataset.train_files if split == "train" else dataset.test_files
         labels = labels if model.classes else None
     codes = model.encode(pictures)
     if out.suffix == ".csv":
-        names = None if labels is None else [model.classes[label] for label in labels]
+        named = (*model.classes, "")
+        # The last for -1, no label.
+        names = None if labels is None else [named[label] for label in labels]
         content = table(codes, names, files)
         write_aside(out, lambda file: file.write(content.encode()))
     else:
@@ -104,8 +109,6 @@ def npz_arrays(model, pictures, codes, labels, files, seed):
 
     Without reconstructions where the mode has to be told labels that the images do not have.
     """
-    from aae_mx.data import to_unit
-
     prior, pieces = model.sample_prior(len(codes), seed=seed)
     arrays = {"qz": codes, "pz": prior}
     if model.mode.classifies:
@@ -115,7 +118,8 @@ def npz_arrays(model, pictures, codes, labels, files, seed):
     if files is not None:
         arrays["files"] = files
     if 4 * pictures.size <= MAX_BYTES:
-        arrays["x"] = to_unit(pictures)
+        flat = pictures.reshape(len(pictures), -1)
+        arrays["x"] = model.scale.apply(flat) if model.scale.kind == "pixels" else flat
         if labels is not None or not model.mode.needs_labels:
             arrays["xr"] = model.reconstruct(pictures, labels).reshape(len(codes), -1)
     if pieces is not None:

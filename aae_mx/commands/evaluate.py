@@ -63,7 +63,7 @@ class NumberOrFolder(click.ParamType):
 )
 @option_seed("Decides prior samples and projections.")
 @option_overwrite()
-def main(runs, compare, out, images, data_dir, split, likelihood, samples, seed, overwrite):
+def main(runs, compare, out, images, split, likelihood, samples, seed, overwrite, **places):
     """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
 
     The column "ideal" has what a perfect model would reach: the prior against itself, and for
@@ -90,7 +90,7 @@ def main(runs, compare, out, images, data_dir, split, likelihood, samples, seed,
 
     # All of them first: to measure one takes long, and the last may be no run.
     for run, model in [(run, load(run)) for run in runs]:
-        dataset = load_data(model, folder, data_dir)
+        dataset = load_data(model, images=folder, **places)
         result = {
             "run": str(run),
             "config": model.config.to_dict(),
@@ -100,9 +100,7 @@ def main(runs, compare, out, images, data_dir, split, likelihood, samples, seed,
         }
         if likelihood:
             with progress_to(samples, "samples") as progress:
-                found = measure_likelihood(
-                    model, dataset, samples, n, seed, progress, split
-                )
+                found = measure_likelihood(model, dataset, samples, n, seed, progress, split)
             result["likelihood"] = found
         results.append(result)
         # Before anything is shown: what was measured stays, whatever happens to the rest.

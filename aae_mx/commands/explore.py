@@ -28,7 +28,7 @@ from aae_mx.text import say
 @option_place()
 @option_seed("Decides the prior samples.")
 @option_overwrite()
-def main(run, out, grid, images, data_dir, seed, overwrite):
+def main(run, out, grid, seed, overwrite, **places):
     """Write one HTML file in which the plane of codes can be explored, without a network.
 
     It shows the codes of the held-out images by label before the prior, and decodes the code
@@ -45,7 +45,7 @@ def main(run, out, grid, images, data_dir, seed, overwrite):
     model = load(run)
     if out is None:
         out = writable_file(run / "explore.html", [".html"], overwrite)
-    data = page_data(model, load_data(model, images, data_dir), grid, seed)
+    data = page_data(model, load_data(model, **places), grid, seed)
     content = page(data).encode()
     write_aside(out, lambda file: file.write(content))
     say(f"{out}: {len(content) / 1e6:.1f} MB. {data['how']}")

@@ -16,7 +16,7 @@ from aae_mx.text import say
 @click.option("--out", metavar="DIR", help="Where to write the files. [default: RUN/export]")
 @option_place()
 @option_overwrite()
-def main(run, out, images, data_dir, overwrite):
+def main(run, out, overwrite, **places):
     """Write encoder and decoder for use without this package: as ONNX, and in Gluon's format.
 
     encoder.onnx takes images (N, pixels), floats in 0-1, to codes (N, code_dim); decoder.onnx
@@ -39,7 +39,7 @@ def main(run, out, images, data_dir, overwrite):
     there = [name for name in files(model) if (out / name).exists()]
     if there and not overwrite:
         raise ConfigError("out", out, f"it holds {there[0]} already; add --overwrite")
-    dataset = load_data(model, images, data_dir)
+    dataset = load_data(model, **places)
     checked, labels = (part[:N_CHECKED] for part in dataset.split("test"))
     worst = export(model, checked, out, labels)
     say(

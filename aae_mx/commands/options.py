@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from aae_mx import modes, priors, recipes
-from aae_mx.config import DEFAULT_MODE, all_settings, mode_settings
+from aae_mx.config import DEFAULT_MODE, PLACES, all_settings, mode_settings
 from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name, option_text
 from aae_mx.plugins import load_plugin
 from aae_mx.settings import GROUPS
@@ -249,16 +249,17 @@ def option_run():
 
 
 def option_place(what="Where the run's {} are now, if they have been moved.", **images):
-    """The options --images and --data-dir of commands that read a run's data, or others.
+    """The options --images, --data-dir and --data of commands that read a run's data, or others.
 
-    ``images``: what the first has that is not as of the second.
+    ``images``: what the first has that is not as of the others.
     """
 
     def decorate(function):
-        data_dir = {"metavar": "DIR", "help": what.format("IDX files")}
-        images_too = {"metavar": "DIR", "help": what.format("pictures"), **images}
-        function = click.option("--data-dir", **data_dir)(function)
-        return click.option("--images", **images_too)(function)
+        for name, kind in reversed(PLACES.items()):
+            own = {"metavar": "FILE|DIR" if name == "data" else "DIR", "help": what.format(kind)}
+            own = {**own, **images} if name == "images" else own
+            function = click.option(option_name(name), name, **own)(function)
+        return function
 
     return decorate
 

@@ -19,7 +19,7 @@ from aae_mx.text import say
 )
 @option_place()
 @option_seed("Decides the prior samples.")
-def main(run, out, animate, images, data_dir, seed):
+def main(run, out, animate, seed, **places):
     """Draw the figures of a run: its codes, reconstructions, samples, losses and more.
 
     Which they are depends on its mode. The files of an earlier call are replaced.
@@ -28,7 +28,7 @@ def main(run, out, animate, images, data_dir, seed):
     from aae_mx.report.figures import animate_run, plot_run
 
     model = load(run)
-    dataset = load_data(model, images, data_dir)
+    dataset = load_data(model, **places)
     if animate:
         say(f"animation: {animate_run(model, out, dataset, seed)}")
     else:

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from aae_mx.commands.options import ConfigCommand, command, given_settings
-from aae_mx.config import Config
+from aae_mx.config import PLACES, Config
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.text import printable, say
 
 # The settings that may change when a run goes on.
-CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
+CHANGEABLE = ("epochs", "ctx", *PLACES)
 
 
 @command(
@@ -39,7 +39,7 @@ CHANGEABLE = ("epochs", "ctx", "images", "data_dir")
     type=click.Path(path_type=Path),
     metavar="RUN",
     help="Go on with a run that was stopped, or extend it with --epochs. If its data have been "
-    "moved, --images or --data-dir names the new place.",
+    "moved, --images, --data-dir or --data names the new place.",
 )
 @click.option(
     "--skip-damaged",
@@ -154,7 +154,7 @@ def _changes(run, out, snapshots, given):
                 name,
                 value,
                 f"{run} was trained {was}, and only --epochs, --ctx and the place of its data "
-                "(--images or --data-dir) can change",
+                "(--images, --data-dir or --data) can change",
             )
         changes[name] = value
     return changes

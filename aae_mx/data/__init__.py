@@ -1,4 +1,4 @@
-"""The images to train on: from the package, IDX files, OpenML or a folder of pictures."""
+"""The images to train on: from the package, IDX files, OpenML, a folder of pictures or arrays."""
 
 from aae_mx.data.dataset import (
     Dataset,
@@ -6,6 +6,7 @@ from aae_mx.data.dataset import (
     labelled_subset,
     load_dataset,
     load_others,
+    on_disk,
     parts,
     release_pages,
     to_unit,
@@ -17,6 +18,7 @@ __all__ = [
     "labelled_subset",
     "load_dataset",
     "load_others",
+    "on_disk",
     "parts",
     "release_pages",
     "to_unit",

@@ -1,4 +1,4 @@
-"""Images and labels: MNIST from the package, IDX files, folders of images, sets from OpenML."""
+"""Images and labels: MNIST from the package, IDX files, folders, sets from OpenML, or arrays."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from aae_mx.data.folder import read_folder, read_pictures
 from aae_mx.errors import ConfigError, InputError
+from aae_mx.settings import IN_MEMORY
 from aae_mx.text import printable, say
 
 MNIST_DIR = Path(__file__).parent / "mnist"
@@ -42,8 +43,10 @@ class Dataset:
 
     Images are (N, height, width), or (N, height, width, 3) in colour; those of a folder are
     memory-mapped. Labels are int64 of shape (N,), positions in ``classes``, which holds the
-    classes' names; it is empty for images without labels, and the labels are then 0. Of a folder,
-    ``train_files`` and ``test_files`` are the images' paths in it, of shape (N,).
+    classes' names, and -1 for a training image without one; ``classes`` is empty for images without
+    labels, and the labels are then 0. Of a folder, ``train_files`` and ``test_files`` are the
+    images' paths in it, of shape (N,). Of arrays (data/arrays.py), images may also be other
+    numbers than bytes, and rows of features, (N, features), which may have ``feature_names``.
     """
 
     train_images: np.ndarray
@@ -53,10 +56,18 @@ class Dataset:
     classes: Tuple[str, ...]
     train_files: Optional[np.ndarray] = None
     test_files: Optional[np.ndarray] = None
+    feature_names: Optional[Tuple[str, ...]] = None
+
+    @classmethod
+    def from_arrays(cls, X, y=None, X_test=None, y_test=None, **how):
+        """As ``data.arrays.from_arrays``: of rows or images in memory, and their labels."""
+        from aae_mx.data.arrays import from_arrays
+
+        return from_arrays(X, y, X_test, y_test, **how)
 
     @property
     def image_shape(self):
-        """(height, width) of one image, or (height, width, 3)."""
+        """(height, width) of one image, or (height, width, 3); of rows (features,)."""
         return self.train_images.shape[1:]
 
     def fingerprint(self):
@@ -64,6 +75,8 @@ class Dataset:
         digest = hashlib.sha256(repr(self.classes).encode())
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             digest.update(repr(array.shape).encode())
+            if array.dtype not in (np.uint8, np.int64):
+                digest.update(array.dtype.str.encode())
             for part in parts(array, 1000):
                 digest.update(np.ascontiguousarray(part))
                 release_pages(array)
@@ -76,7 +89,8 @@ class Dataset:
         """
         if not self.classes or (classes and not set(self.classes) <= set(classes)):
             return self
-        position = np.array([classes.index(name) if classes else 0 for name in self.classes])
+        # The last one for -1, no label.
+        position = np.array([classes.index(name) if classes else 0 for name in self.classes] + [-1])
         return replace(
             self,
             train_labels=position[self.train_labels],
@@ -97,15 +111,21 @@ def parts(array, size):
         yield array[start : start + size]
 
 
+def on_disk(array):
+    """The file that an array is memory-mapped from, an mmap.mmap; or None."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array if isinstance(array, mmap.mmap) else None
+
+
 def release_pages(array):
     """Let the system have back the memory of what was read from a memory-mapped array.
 
     Nothing is lost: what is read again comes from the file, or from the system's copy of it.
     """
-    while isinstance(array, np.ndarray):
-        array = array.base
-    if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        array.madvise(mmap.MADV_DONTNEED)
+    file = on_disk(array)
+    if file is not None and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)
 
 
 def to_unit(images):
@@ -122,8 +142,18 @@ def load_dataset(config, quiet=False):
     """
     if config.images is not None:
         data = _read_image_folder(config, quiet)
+    elif config.data is not None:
+        from aae_mx.data.arrays import keys_of, read_arrays
+
+        hold_out = config.dataset != IN_MEMORY
+        data = read_arrays(config.data, keys_of(config), config.shape, hold_out)
     elif config.data_dir is not None:
         data = read_idx_directory(config.data_dir, config.transpose, quiet)
+    elif config.dataset == IN_MEMORY:
+        raise InputError(
+            "the data were arrays in memory; save them (numpy.savez, X, y, X_test, y_test), and "
+            "name the file by --data FILE.npz; in Python give them as dataset="
+        )
     elif config.dataset == "mnist":
         data = read_idx_directory(MNIST_DIR)
     else:
@@ -136,10 +166,11 @@ def load_dataset(config, quiet=False):
     return data
 
 
-def load_others(model, images=None, data_dir=None):
+def load_others(model, images=None, data_dir=None, data=None):
     """(images, labels, files): images that a trained model was not trained on, to encode them.
 
-    All of the folder ``images``, in the shape of the model's, or of the IDX files in ``data_dir``.
+    All of the folder ``images``, in the shape of the model's, of the IDX files in ``data_dir``, or
+    of the arrays in ``data``, by the names that the model's config has for them.
     ``labels``: int64 of shape (N,), positions in the model's classes; None if it has none, or the
     images have others. ``files``: (N,), their paths in the folder, else None. Raises InputError for
     what cannot be read and for another size.
@@ -154,16 +185,22 @@ def load_others(model, images=None, data_dir=None):
         if names is None or not set(names) <= set(model.classes):
             return pixels, None, files
         return pixels, np.array([model.classes.index(name) for name in names]), files
-    data = read_idx_directory(data_dir, model.config.transpose)
-    if data.image_shape != model.image_shape:
+    if data is not None:
+        from aae_mx.data.arrays import keys_of, read_arrays
+
+        place, found = data, read_arrays(data, keys_of(model.config), model.image_shape)
+    else:
+        place, found = data_dir, read_idx_directory(data_dir, model.config.transpose)
+    if found.image_shape != model.image_shape:
         raise InputError(
-            f"{data_dir}: its images are {_size(data.image_shape)}, those of the run "
+            f"{place}: its images are {_size(found.image_shape)}, those of the run "
             f"{_size(model.image_shape)}"
         )
-    data = data.with_classes(model.classes)
-    labels = np.concatenate([data.train_labels, data.test_labels])
-    pixels = np.concatenate([data.train_images, data.test_images])
-    return pixels, labels if model.classes and data.classes == model.classes else None, None
+    found = found.with_classes(model.classes)
+    labels = np.concatenate([found.train_labels, found.test_labels])
+    pixels = np.concatenate([found.train_images, found.test_images])
+    known = model.classes and found.classes == model.classes and (labels >= 0).all()
+    return pixels, labels if known else None, None
 
 
 def _read_image_folder(config, quiet):
@@ -242,6 +279,8 @@ def read_idx_directory(directory, transpose=False, quiet=True):
 
 
 def _size(shape):
+    if len(shape) == 1:
+        return f"rows of {shape[0]} features"
     return "{} × {} pixels".format(*shape) + " in colour" * (len(shape) == 3)
 
 

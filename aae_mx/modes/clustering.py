@@ -67,7 +67,7 @@ class Clustering(Mode):
 
     def decode(self, codes, kinds):
         """Pixels of styles z (N, style_dim) and kinds y (N, clusters), one-hot or in between."""
-        return backend.mx.nd.sigmoid(self.latents.decoder_logits(codes, kinds))
+        return self.output(backend.mx.nd, self.latents.decoder_logits(codes, kinds))
 
     def sample_prior(self, n, rng, labels=None):
         return self.latents.sample(n, rng, labels)

@@ -105,7 +105,7 @@ class Latents:
             return self.split(F, encoder(images))[1]
 
         def images(F, codes, kinds):
-            return F.sigmoid(decoder(F.concat(kinds, codes, dim=1)))
+            return self.mode.output(F, decoder(F.concat(kinds, codes, dim=1)))
 
         return {
             "encoder": (pixels, "codes", styles),

@@ -181,8 +181,12 @@ class Mode:
         """
 
     def decode(self, codes):
-        """Pixels (N, pixels) in 0–1 of codes (N, code_dim), on the device."""
-        return backend.mx.nd.sigmoid(self.networks["decoder"](codes))
+        """Values (N, pixels) of codes (N, code_dim), on the device; see ``output``."""
+        return self.output(backend.mx.nd, self.networks["decoder"](codes))
+
+    def output(self, F, logits):
+        """What the decoder's last layer stands for: values in 0–1, but for the scale standard."""
+        return logits if self.config.scale == "standard" else F.sigmoid(logits)
 
     def classify(self, images):
         """Probabilities of the kinds, (N, kinds), if it ``classifies``."""
@@ -231,7 +235,7 @@ class Mode:
             "decoder": (
                 {"codes": self.code_dim},
                 "images",
-                lambda F, codes: F.sigmoid(decoder(codes)),
+                lambda F, codes: self.output(F, decoder(codes)),
             ),
         }
 

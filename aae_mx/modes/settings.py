@@ -52,6 +52,7 @@ SETTINGS = {
             "noise",
             at_least=0,
             below=1,
+            of_images=True,
         ),
         Setting(
             "image_bend",
@@ -62,6 +63,7 @@ SETTINGS = {
             "noise",
             at_least=0,
             below=1,
+            of_images=True,
         ),
         Setting(
             "hidden_noise",

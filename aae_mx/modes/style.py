@@ -128,7 +128,7 @@ class Style(Mode):
 
     def decode(self, codes, kinds):
         """Pixels of styles z (N, style_dim) and kinds y (N, labels), one-hot or in between."""
-        return backend.mx.nd.sigmoid(self.logits(codes, kinds))
+        return self.output(backend.mx.nd, self.logits(codes, kinds))
 
     def sample_prior(self, n, rng, labels=None):
         """Styles; the pieces of their prior stand for nothing, and the labels are of the kinds."""
@@ -139,7 +139,7 @@ class Style(Mode):
         encoder, decoder = self.networks["encoder"], self.networks["decoder"]
 
         def images(F, codes, kinds):
-            return F.sigmoid(decoder(F.concat(kinds, codes, dim=1)))
+            return self.output(F, decoder(F.concat(kinds, codes, dim=1)))
 
         return {
             "encoder": ({"images": self.n_pixels}, "codes", lambda F, images: encoder(images)),

@@ -13,21 +13,24 @@ class ReconstructionLoss(HybridBlock):
 
     ``kind`` is ``squared_error``, ½ (x̂ − x)² as in the original, or ``cross_entropy``. The loss
     is the sum over the pixels of an image times ``scale``. L2 is the mean norm of x̂ − x, which
-    is only measured: no gradient goes through it.
+    is only measured: no gradient goes through it. Without ``bounded``, images are any numbers, and
+    the logits x̂ itself.
     """
 
-    def __init__(self, kind, scale=1.0, **kwargs):
+    def __init__(self, kind, scale=1.0, bounded=True, **kwargs):
         super().__init__(**kwargs)
-        self.kind, self.scale = kind, scale
+        self.kind, self.scale, self.bounded = kind, scale, bounded
         self.hybridize(static_alloc=True)
 
     @classmethod
     def of(cls, config, n_pixels):
         """That of a config, for images of so many pixels."""
-        return cls(config.reconstruction, 1 / n_pixels if config.reduction == "mean" else 1)
+        scale = 1 / n_pixels if config.reduction == "mean" else 1
+        return cls(config.reconstruction, scale, config.scale != "standard")
 
     def hybrid_forward(self, F, logits, images):
-        errors = F.Activation(logits, act_type="sigmoid") - images
+        values = F.Activation(logits, act_type="sigmoid") if self.bounded else logits
+        errors = values - images
         squares = _row_sums(F, F.square(errors))
         if self.kind == "squared_error":
             losses = 0.5 * squares

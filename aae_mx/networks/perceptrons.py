@@ -57,7 +57,10 @@ class NoisyEncoder(nn.HybridBlock):
 
 
 class Decoder(nn.HybridBlock):
-    """Codes z (N, code_dim) to pixel logits (N, pixels); their sigmoid is the image in 0–1."""
+    """Codes z (N, code_dim) to pixel logits (N, pixels); their sigmoid is the image in 0–1.
+
+    For data of the scale standard they are the values.
+    """
 
     def __init__(self, n_pixels, hidden, code_dim, activation, **kwargs):
         super().__init__(**kwargs)

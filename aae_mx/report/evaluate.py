@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aae_mx.data.scale import Scale
 from aae_mx.errors import InputError
 from aae_mx.report import metrics
 from aae_mx.text import printable
@@ -108,7 +109,7 @@ class Trial:
 
     @functools.cached_property
     def judge(self):
-        return self._judge or make_judge(self.dataset)
+        return self._judge or make_judge(self.dataset, self.model.scale)
 
     def prior(self, stream, n=None):
         """Prior samples of a stream and their labels, by default as many as images."""
@@ -154,7 +155,8 @@ def _clusters(trial):
     if not model.classes:
         return {}, {}
     last = slice(-(model.config.validation or N_NAMING), None)
-    naming, names = model.classify(dataset.train_images[last]), dataset.train_labels[last]
+    names = dataset.train_labels[last]
+    naming, names = model.classify(dataset.train_images[last])[names >= 0], names[names >= 0]
     answers, n_labels = trial.kinds.argmax(axis=1), len(model.classes)
 
     def wrong(named):
@@ -219,7 +221,8 @@ def _neighbours(trial):
 
 def _reconstruction(trial):
     norms = trial.model.error_norms(trial.images, trial.labels)
-    psnr = metrics.psnr(norms, trial.model.n_pixels)
+    bounded = trial.model.scale.kind != "standard"
+    psnr = metrics.psnr(norms, trial.model.n_pixels) if bounded else None
     return {"reconstruction_l2": float(norms.mean()), "reconstruction_psnr": psnr}, {}
 
 
@@ -227,8 +230,9 @@ def _samples(trial):
     if not trial.model.classes:
         return {}, {}
     judge = trial.judge
-    held_out = judged(trial.images)
-    training = judged(trial.dataset.train_images[: trial.n])
+    scale = trial.model.scale
+    held_out = judged(trial.images, scale)
+    training = judged(trial.dataset.train_images[: trial.n], scale)
     sampled, _ = trial.samples
     real = judge.features(held_out)
 
@@ -277,25 +281,29 @@ def metrics_of(mode):
     return [name for name in METRICS if name in names]
 
 
-def make_judge(dataset):
-    """The ``metrics.Judge`` of a dataset's training images."""
+def make_judge(dataset, scale=Scale()):
+    """The ``metrics.Judge`` of a dataset's training images, those with a label."""
     part = slice(metrics.Judge.MAX_IMAGES)
-    return metrics.Judge(judged(dataset.train_images[part]), dataset.train_labels[part])
+    labels = dataset.train_labels[part]
+    return metrics.Judge(
+        judged(dataset.train_images[part], scale)[labels >= 0], labels[labels >= 0]
+    )
 
 
-def judged(images):
-    """Images as the judge sees them: rows of floats in 0–1, large ones averaged to 32 a side.
+def judged(images, scale=Scale()):
+    """Images as the judge sees them: rows as the networks do, large ones averaged to 32 a side.
 
-    ``images``: uint8 or floats in 0–1, (N, height, width) or (N, height, width, 3).
+    ``images``: (N, height, width), (N, height, width, 3) or (N, features), of the Scale.
     """
-    from aae_mx.data import parts, release_pages, to_unit
+    from aae_mx.data import parts, release_pages
 
+    if images.ndim == 2:
+        return scale.apply(images)
     factor = max(1, min(images.shape[1:3]) // JUDGE_SIDE)
     height, width = (size // factor for size in images.shape[1:3])
     rows = []
     for part in parts(images, 1000):
-        part = part[:, : height * factor, : width * factor]
-        part = to_unit(part) if part.dtype == np.uint8 else part
+        part = scale.apply(part).reshape(part.shape)[:, : height * factor, : width * factor]
         blocks = part.reshape(len(part), height, factor, width, factor, -1)
         rows.append((blocks if factor == 1 else blocks.mean(axis=(2, 4))).reshape(len(part), -1))
         release_pages(images)
@@ -311,7 +319,7 @@ def sampled_for_judge(model, n, seed):
         model.decode_samples(part, None if labels is None else labels[at : at + len(part)])
         for at, part in zip(range(0, n, 1000), parts(codes, 1000))
     )
-    return np.concatenate([judged(part) for part in images]), labels
+    return np.concatenate([judged(part, model.scale) for part in images]), labels
 
 
 def table(results):

@@ -12,7 +12,6 @@ import math
 
 import numpy as np
 
-from aae_mx.data import to_unit
 from aae_mx.errors import InputError
 from aae_mx.report.evaluate import measured_on
 
@@ -27,6 +26,7 @@ STREAM = 7  # of random numbers, beside those of evaluate
 def likelihood(model, dataset, n_samples=10_000, n=None, seed=0, progress=None, split="test"):
     """The mean log-density, in nats, of the first ``n`` held-out images under a model's samples.
 
+    Values are as the networks see them.
     With the ``split`` "validation" of those that were kept out of its training. σ is chosen on the
     last N_VALIDATION training images, which are then not measured. Returns {"samples", "sigma",
     "log_density", "standard_error", "ceiling"}; the ceiling is the same with training images
@@ -37,7 +37,8 @@ def likelihood(model, dataset, n_samples=10_000, n=None, seed=0, progress=None, 
     what, images, _ = measured_on(model, dataset, split)
     if split == "validation":
         images = images[:-N_VALIDATION]
-    images, training = to_unit(images[:n]), dataset.train_images
+    scaled = model.scale.apply
+    images, training = scaled(images[:n]), dataset.train_images
     if len(images) < 2:
         raise InputError(
             f"{len(images)} {what} images to measure: at least two are needed"
@@ -48,19 +49,19 @@ def likelihood(model, dataset, n_samples=10_000, n=None, seed=0, progress=None, 
             f"{len(training)} training images: more than {N_VALIDATION} are needed, of which the "
             "last choose the width of the window"
         )
-    training, validation = training[:-N_VALIDATION], to_unit(training[-N_VALIDATION:])
+    training, validation = training[:-N_VALIDATION], scaled(training[-N_VALIDATION:])
 
     def sampled(part):
         codes, labels = model.sample_prior(part.stop - part.start, seed=[seed, STREAM, part.start])
-        return model.decode_samples(codes, labels).reshape(len(codes), -1)
+        return scaled(model.decode_samples(codes, labels))
 
     few = min(n_samples, SAMPLES_AT_ONCE)
     sigma = best_sigma(sampled(slice(0, few)), validation)
     density = log_density(images, sampled, n_samples, sigma, progress)
     # As many training images as samples, but no more than there are.
     n_training = min(n_samples, len(training), 10 * SAMPLES_AT_ONCE)
-    of_training = best_sigma(to_unit(training[:few]), validation)
-    ceiling = log_density(images, lambda part: to_unit(training[part]), n_training, of_training)
+    of_training = best_sigma(scaled(training[:few]), validation)
+    ceiling = log_density(images, lambda part: scaled(training[part]), n_training, of_training)
     return {
         "samples": n_samples,
         "sigma": float(sigma),

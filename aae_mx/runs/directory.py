@@ -168,7 +168,7 @@ def go_on_with(path, *options):
 def read_description(path):
     """What config.json says, a dictionary: ``format``, ``version``, ``config`` and ``given``, the
     settings and the names of those that were given; ``image_shape``, ``classes`` and ``data``, the
-    fingerprint of the data.
+    fingerprint of the data; of rows of features perhaps ``feature_names``.
 
     Raises InputError, naming the file, if there is none, and for anything that is not so.
     """
@@ -186,10 +186,14 @@ def read_description(path):
         settings = description["config"]
         # Format 6 does not tell them apart.
         given = description.setdefault("given", list(settings))
+        names = description.get("feature_names")
         if not (
-            len(shape) in (2, 3)
+            len(shape) in (1, 2, 3)
             and all(isinstance(size, int) and 0 < size < 2**16 for size in shape)
             and shape[2:] in ([], [3])
+            and (len(shape) == 1)
+            == (settings.get("shape") is not None and len(settings["shape"]) == 1)
+            and (names is None or _are_names(names, shape))
             and isinstance(classes, list)
             and all(isinstance(name, str) for name in classes)
             and isinstance(description["data"], str)
@@ -206,6 +210,14 @@ def read_description(path):
         raise InputError(f"{file}: {error.args[0]!r} is missing") from error
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+def _are_names(names, shape):
+    return (
+        isinstance(names, list)
+        and [len(names)] == shape
+        and all(isinstance(name, str) for name in names)
+    )
 
 
 def check_new(out=None):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from aae_mx.backend import mx, settle_threads
-from aae_mx.data import labelled_subset, release_pages, to_unit
+from aae_mx.data import labelled_subset, release_pages
+from aae_mx.data.scale import Scale
 from aae_mx.errors import ConfigError
 
 nd = mx.nd
@@ -54,22 +55,31 @@ def training_labels(config, dataset):
         return None
     labels, n_labels = dataset.train_labels[:n], len(dataset.classes)
     if not n_labels:
-        raise ConfigError(
-            "labels",
-            config.labels,
-            f"the images of {config.images} have none; put them into one sub-folder per class",
-        )
+        where = config.place or "the data"
+        how = "put them into one sub-folder per class" if config.images else "give y with them"
+        raise ConfigError("labels", config.labels, f"the images of {where} have none; {how}")
+    known = labels >= 0
     if kind == "all":
+        if not known.all():
+            raise ConfigError(
+                "labels",
+                "all",
+                f"{(~known).sum():,} of the {n:,} training images have none (-1); expected a "
+                f"number, up to {known.sum()}",
+            )
         return labels
+    if config.labels == known.sum():
+        # All that there are, however many of each class.
+        return np.where(known, labels, n_labels)
     rng = np.random.default_rng([config.seed, SUBSET_STREAM])
     return np.where(labelled_subset(labels, config.labels, dataset.classes, rng), labels, n_labels)
 
 
-def epoch_batches(mode, images, labels, epoch):
+def epoch_batches(mode, images, labels, epoch, scale=Scale()):
     """The batches of one pass over ``images``, in a new order.
 
-    ``images``: an NDArray (N, pixels) in 0–1; or a NumPy array of uint8, (N, height, width) or
-    (N, height, width, 3), which may be larger than memory, and of which each batch is made.
+    ``images``: an NDArray (N, pixels); or a NumPy array (N, ...), which may be larger than memory,
+    of which each batch is made by ``scale``.
 
     ``labels`` as from ``training_labels``; if the mode wants some, every batch ends with images
     drawn from the labelled ones. Order and all that the mode draws come from the seed and the
@@ -99,7 +109,7 @@ def epoch_batches(mode, images, labels, epoch):
         if in_memory:
             batch = nd.take(images, order[rows])
         else:
-            batch = nd.array(to_unit(images[order[rows]]), ctx=ctx)
+            batch = nd.array(scale.apply(images[order[rows]]), ctx=ctx)
             release_pages(images)
         cut = {name: values[rows] for name, values in drawn.items()}
         yield Batch(images=batch, left=left[start], **cut)

@@ -13,11 +13,14 @@ import time
 import numpy as np
 
 from aae_mx.backend import mx
-from aae_mx.data import load_dataset, to_unit
+from aae_mx.data import load_dataset, on_disk
+from aae_mx.data.arrays import settled
+from aae_mx.data.scale import Scale, measure
 from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
-from aae_mx.model import AAE, check_room, describe, load_data, read_run
+from aae_mx.model import AAE, check_data, check_room, describe, load_data, read_run
 from aae_mx.runs.checkpoint import Position
 from aae_mx.runs.directory import Run, check_new, go_on_with
+from aae_mx.settings import IN_MEMORY
 from aae_mx.training.batches import (
     epoch_batches,
     images_per_epoch,
@@ -42,7 +45,7 @@ LOG_EVERY = 50
 MAX_ENTROPY, MAX_WEIGHT, MAX_CODE = 10_000, 1000, 10_000
 
 
-def train_epoch(mode, learn, images, labels, epoch, watch, at=None, stop=()):
+def train_epoch(mode, learn, images, labels, epoch, watch, at=None, stop=(), scale=Scale()):
     """Train on the batches of one epoch, see ``epoch_batches``.
 
     ``learn``: a Learner. ``at``: the Position from which to go on within it. ``stop``: a list; once
@@ -59,7 +62,7 @@ def train_epoch(mode, learn, images, labels, epoch, watch, at=None, stop=()):
     steps = steps_per_epoch(mode, len(images))
     # Only the last batch of an epoch is smaller.
     counted = seen = at.step * mode.config.batch_size
-    batches = epoch_batches(mode, images, labels, epoch)
+    batches = epoch_batches(mode, images, labels, epoch, scale)
     for step, batch in enumerate(itertools.islice(batches, at.step, None), start=at.step + 1):
         learn.at(epoch, batch.left)
         measured = mode.step(batch, learn)
@@ -116,21 +119,35 @@ def check_divergence(mode, means, when):
             )
 
 
-def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=False):
+def fit(
+    config,
+    out=None,
+    quiet=False,
+    checkpoint_every=1,
+    keep=2,
+    snapshots=False,
+    dataset=None,
+    start=None,
+):
     """Train the model of a Config and leave it, with its history, in the directory ``out``.
 
     By default the directory is named after the run, under ``runs/``. A checkpoint is written
     every ``checkpoint_every`` epochs, at the end and on Ctrl-C or SIGTERM; the last ``keep``
-    stay. ``snapshots``: keep the held-out codes before the first and after each epoch. Returns
+    stay. ``snapshots``: keep the held-out codes before the first and after each epoch.
+    ``dataset``: an ``aae_mx.Dataset`` to train on, instead of the one that the config names.
+    ``start``: an AAE whose weights are the first ones, instead of random ones. Returns
     the trained ``aae_mx.model.AAE``; its ``run`` names the directory. Raises ConfigError and
     InputError for settings and data that cannot be used, before anything is written, AAEError
     if the training diverges, and Interrupted, once the state is saved.
     """
     check_new(out)
-    dataset = load_dataset(config, quiet)
+    config, dataset = prepared(config, dataset, quiet)
     # Refuses a number of labels that the data do not have, before anything is written.
     training_labels(config, dataset)
-    model = AAE(config, dataset.image_shape, dataset.classes)
+    model = AAE(config, dataset.image_shape, dataset.classes, dataset.feature_names)
+    model.scale = measure(config.scale, dataset.train_images[: n_training(config, dataset)])
+    if start is not None:
+        _start_from(model, start)
     # A prior of the user's own may refuse its dimensions only when it draws.
     model.sample_prior(1, seed=0)
     check_room(out, [(model.mode, keep)])
@@ -141,13 +158,44 @@ def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=Fal
     return model
 
 
-def resume(path, quiet=False, checkpoint_every=1, keep=2, skip_damaged=False, **changes):
+def prepared(config, dataset=None, quiet=False):
+    """The Config and Dataset of a training: what arrays decide is then among the settings.
+
+    Raises ConfigError for a ``dataset`` beside data that the config names, and as load_dataset.
+    """
+    if dataset is None:
+        dataset = load_dataset(config, quiet)
+    elif config.place is not None:
+        raise ConfigError(config.place_name, config.place, "it cannot be given beside a dataset")
+    else:
+        config = config.replace(dataset=IN_MEMORY)
+    return settled(config, dataset), dataset
+
+
+def _start_from(model, other):
+    """Give a model the weights of another, and its scale, if it has one that was measured.
+
+    Raises InputError for one with other networks.
+    """
+    here, there = model.weights(), other.weights()
+    if {n: a.shape for n, a in here.items()} != {n: a.shape for n, a in there.items()}:
+        raise InputError(
+            "the model to start from has other networks; mode, data and networks need to be the "
+            "same"
+        )
+    model.set_weights(there)
+
+
+def resume(
+    path, quiet=False, checkpoint_every=1, keep=2, skip_damaged=False, dataset=None, **changes
+):
     """Go on with the run in the directory ``path`` where its last checkpoint is.
 
     The result is what the run would have become without the stop, bit for bit, on the same
     machine with as many threads. ``changes``: ``epochs``, to extend it, and ``ctx``; a linear
-    decay then goes on along the line of the new length. ``images`` or ``data_dir``: where the data
-    are now, if they have been moved. ``skip_damaged``: where the last checkpoint is damaged, go on
+    decay then goes on along the line of the new length. ``images``, ``data_dir`` or ``data``: where
+    the data are now, if they have been moved; or ``dataset``, if they are arrays in memory.
+    ``skip_damaged``: where the last checkpoint is damaged, go on
     from the one before it. The rest as ``fit``. Raises ConfigError if all epochs are done,
     InputError if the data are not those of the run, a file is damaged or the run was made slim.
     """
@@ -161,7 +209,14 @@ def resume(path, quiet=False, checkpoint_every=1, keep=2, skip_damaged=False, **
             raise ConfigError(
                 "epochs", epochs, f"{path} has finished {position.epoch}; give more to extend it"
             )
-        dataset = load_data(model, quiet=quiet)
+        if dataset is None:
+            dataset = load_data(model, quiet=quiet)
+        else:
+            check_data(model, dataset)
+            dataset = dataset.with_classes(model.classes)
+        if position == Position():
+            n = n_training(model.config, dataset)
+            model.scale = measure(model.config.scale, dataset.train_images[:n])
         steps = steps_per_epoch(model.mode, n_training(model.config, dataset))
         if position.step >= steps:
             raise InputError(
@@ -195,7 +250,7 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
     """The epochs of a run that are still to do, from ``position`` on."""
     config, mode = model.config, model.mode
     labels = training_labels(config, dataset)
-    images = training_images(mode, dataset)
+    images = training_images(mode, dataset, model.scale)
     steps = steps_per_epoch(mode, len(images))
     progress = Progress(mode, steps, position.epoch, quiet, run.path / "train.log")
 
@@ -226,6 +281,7 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
                 lambda step, means, epoch=epoch: progress.step(epoch, step, means),
                 position,
                 stop,
+                model.scale,
             )
             if step < steps:
                 position = Position(epoch - 1, step, sums, time.monotonic() - start)
@@ -235,7 +291,7 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
                 row = {
                     "epoch": epoch,
                     **{name: total / seen for name, total in sums.items()},
-                    "held_out_l2": float(model.error_norms(*dataset.split("test")).mean()),
+                    **_held_out(model, dataset),
                     **_validated(model, dataset),
                     "seconds": time.monotonic() - start,
                 }
@@ -259,6 +315,13 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
                 )
 
 
+def _held_out(model, dataset):
+    """What the history has of the held-out images; nothing where there are none."""
+    if not len(dataset.test_images):
+        return {}
+    return {"held_out_l2": float(model.error_norms(*dataset.split("test")).mean())}
+
+
 def _validated(model, dataset):
     """What the history has of the training images that were kept out of the training."""
     n = model.config.validation
@@ -276,18 +339,23 @@ def _validated(model, dataset):
     return row
 
 
-def training_images(mode, dataset):
-    """The images that ``epoch_batches`` takes: on the device, or those of a folder as they are."""
+def training_images(mode, dataset, scale):
+    """The images that ``epoch_batches`` takes: on the device, or those on the disk as they are."""
     images = dataset.train_images[: n_training(mode.config, dataset)]
-    return images if mode.config.images is not None else nd.array(to_unit(images), ctx=mode.ctx)
+    return images if on_disk(images) else nd.array(scale.apply(images), ctx=mode.ctx)
 
 
 def seconds_per_image(config, dataset):
     """Seconds that a training takes per image of its batches, by a few steps of another model."""
-    mode = AAE(config, dataset.image_shape, dataset.classes).mode
+    model = AAE(config, dataset.image_shape, dataset.classes)
+    mode = model.mode
     learn = Learner(mode)
     batches = epoch_batches(
-        mode, training_images(mode, dataset), training_labels(config, dataset), 1
+        mode,
+        training_images(mode, dataset, model.scale),
+        training_labels(config, dataset),
+        1,
+        model.scale,
     )
     # The first steps include setting up, which a training does once.
     for _ in range(2):

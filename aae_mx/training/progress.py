@@ -72,9 +72,12 @@ class Progress:
         validation = ""
         if "validation_error" in row:
             validation = f"  validation {row['validation_error']:.2%} wrong"
+        line = self.mode.line or _all(row)
+        if "held_out_l2" not in row:
+            line = line.replace(", held out {held_out_l2:.3f}", "")
         self.line(
             f"epoch {row['epoch']:{len(str(self.epochs))}}/{self.epochs}"
-            f"  {(self.mode.line or _all(row)).format(**row)}{validation}"
+            f"  {line.format(**row)}{validation}"
             f"  {row['seconds']:.1f} s, {duration(left)} left"
         )
 

@@ -1,0 +1,175 @@
+"""Figures of rows of features, in the place of pictures: what ``figures.FIGURES`` has for images.
+
+Values are as the networks see them, see data/scale.py, so that features can be compared.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from aae_mx.report import plotting
+from aae_mx.text import shortened
+
+# Rows that are shown, features whose names are written, and features on the decoded plane.
+ROWS, NAMED, ON_PLANE = 40, 60, 16
+# Characters of a feature's name.
+NAME = 16
+# What is white at the middle shows what is more or less than usual.
+AROUND, FROM_ZERO = "RdBu_r", "viridis"
+
+
+def colours(kind):
+    """The colour map and its limits for values of a kind of Scale."""
+    if kind == "standard":
+        return {"cmap": AROUND, "vmin": -2.5, "vmax": 2.5}
+    return {"cmap": FROM_ZERO, "vmin": 0, "vmax": 1}
+
+
+def show_profiles(rows, names=None, title=None, kind="standard", labels=None, ax=None):
+    """Rows (N, features) as lines of colours, with the names of features below.
+
+    ``kind``: of their Scale, which decides the colours; ``labels``: N texts at the left.
+    """
+    from aae_mx.report import canvas
+
+    rows = np.asarray(rows)
+    ax = plotting._axes(ax, plotting.FIGURE_INCHES, plotting.FIGURE_INCHES / 2)
+    image = ax.imshow(rows, aspect="auto", interpolation="nearest", **colours(kind))
+    ax.figure.colorbar(image, ax=ax, label="value, as scaled", fraction=0.04, pad=0.01)
+    n = rows.shape[1]
+    if n <= NAMED:
+        shown = [shortened(name, NAME) for name in names or map(str, range(n))]
+        how = {"fontfamily": canvas.fonts(shown)[0], "usetex": False, "fontsize": "x-small"}
+        ax.set_xticks(range(n), canvas.drawable(shown), rotation=90 if names else 0, **how)
+    else:
+        ax.set_xlabel("feature")
+    if labels is not None:
+        shown = [shortened(label, NAME) for label in labels]
+        how = {"fontfamily": canvas.fonts(shown)[0], "usetex": False, "fontsize": "x-small"}
+        ax.set_yticks(range(len(shown)), canvas.drawable(shown), **how)
+    if title:
+        ax.set_title(title)
+    return ax
+
+
+def show_feature_planes(planes, names, extent, axes, kind="standard"):
+    """What the decoder makes of a plane of codes, a picture for each feature.
+
+    ``planes`` (steps, steps, features), the first row at the top; ``axes``: an array of as many.
+    """
+    from aae_mx.report import canvas
+
+    shown = [shortened(name, NAME) for name in names]
+    how = {"fontfamily": canvas.fonts(shown)[0], "usetex": False, "fontsize": "small"}
+    edges = (-extent, extent, -extent, extent)
+    for i, ax in enumerate(axes.ravel()):
+        if i >= len(shown):
+            ax.set_axis_off()
+            continue
+        image = ax.imshow(planes[:, :, i], extent=edges, **colours(kind))
+        ax.set_title(canvas.drawable(shown)[i], **how)
+        ax.tick_params(labelsize="x-small")
+    ax.figure.colorbar(image, ax=axes, label="value, as scaled", fraction=0.04, pad=0.01)
+    return axes
+
+
+def _scaled(scene, rows):
+    return scene.model.scale.apply(rows)
+
+
+def _kind(scene):
+    return scene.model.scale.kind
+
+
+def _names(scene):
+    names = scene.model.feature_names
+    return [str(i) for i in range(scene.shape[0])] if names is None else list(names)
+
+
+def _height(n):
+    return 1.6 + 0.14 * n
+
+
+def output(scene):
+    """Features over the decoded plane."""
+    n = min(ON_PLANE, scene.shape[0])
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+
+    def draw(axes):
+        steps = plotting.PLANE_STEPS
+        codes = plotting.plane_codes(scene.fitted, scene.extent)
+        planes = _scaled(scene, scene.model.decode(codes)).reshape(steps, steps, -1)
+        axes = np.atleast_1d(axes)
+        show_feature_planes(planes, _names(scene)[:n], scene.extent, axes, _kind(scene))
+        title = "features of the decoded plane"
+        of_all = f", the first {n} of {scene.shape[0]}" * (n < scene.shape[0])
+        axes.ravel()[0].figure.suptitle(title + of_all)
+
+    return draw, {
+        "width": 1 + 2.2 * columns,
+        "height": 0.6 + 2.1 * rows,
+        "rows": rows,
+        "columns": columns,
+    }
+
+
+def reconstructions(scene):
+    """Rows that the training did not see, and beside them what became of them."""
+    shown, labels, what = scene.unseen
+    shown, labels = shown[:ROWS], labels[:ROWS]
+    if not len(shown):
+        return None, "no rows are held out"
+
+    def draw(axes):
+        again = scene.model.reconstruct(shown, labels)
+        for ax, rows, title in zip(axes, (shown, again), (f"{what} rows", "reconstructed")):
+            show_profiles(_scaled(scene, rows), _names(scene), title, _kind(scene), ax=ax)
+
+    return draw, {"width": 12, "height": _height(len(shown)), "columns": 2}
+
+
+def samples(scene):
+    """Decoded prior samples, by kind where these mean something."""
+    model, labels = scene.model, None
+    if model.mode.labelled:
+        labels = np.sort(np.arange(max(ROWS, len(scene.kinds))) % len(scene.kinds))
+    n = ROWS if labels is None else len(labels)
+
+    def draw(axes):
+        rows = _scaled(scene, model.sample(n, labels, scene.seed))
+        beside = None if labels is None else [scene.kinds[label] for label in labels]
+        title = "prior samples, decoded"
+        show_profiles(rows, _names(scene), title, _kind(scene), beside, axes)
+
+    return draw, {"height": _height(n)}
+
+
+def clusters(scene):
+    """The head of each cluster, decoded."""
+    model, n = scene.model, len(scene.kinds)
+
+    def draw(axes):
+        rows = _scaled(scene, model.decode(np.zeros((n, model.code_dim)), np.arange(n)))
+        title = "heads of the clusters (z = 0), decoded"
+        show_profiles(rows, _names(scene), title, _kind(scene), scene.kinds, axes)
+
+    return draw, {"height": _height(n)}
+
+
+def nothing(scene):
+    return None, "it is of pictures, and the data are rows of features"
+
+
+# What differs from figures.FIGURES.
+FIGURES = {
+    "output": output,
+    "reconstructions": reconstructions,
+    "samples": samples,
+    "clusters": clusters,
+    "interpolations": nothing,
+    "walks": nothing,
+    "styles": nothing,
+}
