@@ -30,8 +30,14 @@ if os.path.expanduser("~") == "~":
 
     give_home()
 
-_HOME = {"Config": "config", "fit": "training.loop", "resume": "training.loop", "load": "model"}
-__all__ = ["Config", "fit", "load", "resume"]
+_HOME = {
+    "Config": "config",
+    "fit": "training.loop",
+    "resume": "training.loop",
+    "load": "model",
+    "StopTraining": "errors",
+}
+__all__ = ["Config", "StopTraining", "fit", "load", "resume"]
 
 
 def __getattr__(name):

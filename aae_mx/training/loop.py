@@ -25,6 +25,7 @@ from aae_mx.training.batches import (
     steps_per_epoch,
     training_labels,
 )
+from aae_mx.training.callback import attach, call, check_callback
 from aae_mx.training.optimizers import Learner
 from aae_mx.training.progress import Progress
 from aae_mx.training.stop import stop_signals
@@ -116,16 +117,18 @@ def check_divergence(mode, means, when):
             )
 
 
-def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=False):
+def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=False, callback=None):
     """Train the model of a Config and leave it, with its history, in the directory ``out``.
 
     By default the directory is named after the run, under ``runs/``. A checkpoint is written
     every ``checkpoint_every`` epochs, at the end and on Ctrl-C or SIGTERM; the last ``keep``
-    stay. ``snapshots``: keep the held-out codes before the first and after each epoch. Returns
-    the trained ``aae_mx.model.AAE``; its ``run`` names the directory. Raises ConfigError and
-    InputError for settings and data that cannot be used, before anything is written, AAEError
-    if the training diverges, and Interrupted, once the state is saved.
+    stay. ``snapshots``: keep the held-out codes before the first and after each epoch.
+    ``callback(epoch, metrics)`` is called after each epoch, see ``training.callback``; it can
+    raise StopTraining. Returns the trained ``aae_mx.model.AAE``; its ``run`` names the directory.
+    Raises ConfigError and InputError for arguments and data that cannot be used, before anything
+    is written, AAEError if the training diverges, and Interrupted, once the state is saved.
     """
+    check_callback(callback)
     check_new(out)
     dataset = load_dataset(config, quiet)
     # Refuses a number of labels that the data do not have, before anything is written.
@@ -137,11 +140,14 @@ def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=Fal
     description = describe(model, dataset.fingerprint())
     with Run.create(config.name, description, out, keep, snapshots) as run:
         model.run = run.path
-        _train(run, model, Learner(model.mode), dataset, Position(), quiet, checkpoint_every)
+        learn = Learner(model.mode)
+        _train(run, model, learn, dataset, Position(), quiet, checkpoint_every, callback)
     return model
 
 
-def resume(path, quiet=False, checkpoint_every=1, keep=2, skip_damaged=False, **changes):
+def resume(
+    path, quiet=False, checkpoint_every=1, keep=2, skip_damaged=False, callback=None, **changes
+):
     """Go on with the run in the directory ``path`` where its last checkpoint is.
 
     The result is what the run would have become without the stop, bit for bit, on the same
@@ -151,6 +157,7 @@ def resume(path, quiet=False, checkpoint_every=1, keep=2, skip_damaged=False, **
     from the one before it. The rest as ``fit``. Raises ConfigError if all epochs are done,
     InputError if the data are not those of the run, a file is damaged or the run was made slim.
     """
+    check_callback(callback)
     changes = {name: value for name, value in changes.items() if value is not None}
     # Before a lock is left in a directory that is no run's.
     fingerprint = read_run(path, changes, only_described=True).fingerprint
@@ -168,7 +175,7 @@ def resume(path, quiet=False, checkpoint_every=1, keep=2, skip_damaged=False, **
                 f"{path}: its last checkpoint is at step {position.step} of epochs of {steps} steps"
             )
         run.go_on(describe(model, fingerprint), position.epoch)
-        _train(run, model, learn, dataset, position, quiet, checkpoint_every)
+        _train(run, model, learn, dataset, position, quiet, checkpoint_every, callback)
     return model
 
 
@@ -191,22 +198,32 @@ def load_state(path, changes, skip_damaged=False):
     return found.model, learn, found.position
 
 
-def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
+def _train(run, model, learn, dataset, position, quiet, checkpoint_every, callback):
     """The epochs of a run that are still to do, from ``position`` on."""
     config, mode = model.config, model.mode
     labels = training_labels(config, dataset)
     images = training_images(mode, dataset)
     steps = steps_per_epoch(mode, len(images))
-    progress = Progress(mode, steps, position.epoch, quiet, run.path / "train.log")
+    done = position.epoch + position.step / steps
+    progress = Progress(mode, steps, done, quiet, run.path / "train.log")
+    saved = None
 
     def save():
-        run.save(position, {**model.weights(), **learn.state()})
+        nonlocal saved
+        if saved != position:
+            run.save(position, {**model.weights(), **learn.state()})
+            saved = position
+
+    def way_on():
+        last = position.epoch == config.epochs
+        return "it was the last" if last else f"go on with: {go_on_with(run.path)}"
 
     def snapshot(epoch):
         if run.keeps_snapshots:
             run.add_snapshot(epoch, model.encode(dataset.test_images))
 
     with progress, stop_signals() as stop:
+        attach(callback, model, dataset)
         progress.line(
             f"{run.path}: {model.title}, {len(images):,} training images, {config.epochs} epochs "
             f"of {steps} steps"
@@ -229,7 +246,6 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
             )
             if step < steps:
                 position = Position(epoch - 1, step, sums, time.monotonic() - start)
-                save()
             else:
                 seen = images_per_epoch(mode, len(images))
                 row = {
@@ -247,16 +263,15 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
                 if epoch % checkpoint_every == 0 or epoch == config.epochs or stop:
                     save()
                 progress.epoch(row)
+                ending = call(callback, row, save, progress.aside)
             if stop:
-                raise Interrupted(
-                    stop[0],
-                    f"stopped after epoch {position.epoch}, step {position.step}, and saved; "
-                    + (
-                        f"go on with: {go_on_with(run.path)}"
-                        if position.epoch < config.epochs
-                        else "it was the last"
-                    ),
-                )
+                save()
+                where = f"stopped after epoch {position.epoch}, step {position.step}, and saved"
+                raise Interrupted(stop[0], f"{where}; {way_on()}")
+            if ending:
+                save()
+                progress.end(f"{ending} after epoch {epoch}, and saved; {way_on()}")
+                break
 
 
 def _validated(model, dataset):
