@@ -1,4 +1,4 @@
-"""What is told while it trains: the callback, which can end it."""
+"""What is told while it trains: the callback, which can end it, and figures of epochs."""
 
 import io
 import os
@@ -7,11 +7,14 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import small_config, small_options
+from PIL import Image
 from test_resume import assert_same_run
 
 import aae_mx
-from aae_mx.errors import AAEError, InputError, Interrupted
+from aae_mx import train
+from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
+from aae_mx.report import figures
 from aae_mx.runs.checkpoint import checkpoints, finished_epochs
 from aae_mx.runs.history import read_history
 from aae_mx.training.progress import ERASE
@@ -179,3 +182,73 @@ def test_a_bar_gives_way_to_what_it_prints(tmp_path, monkeypatch, capsys):
         assert part.startswith(f"mine {epoch}\n") and f"epoch {epoch}/4" in part
     assert parts[-1].endswith("\n") and parts[-1].count("\n") == 2
     assert "\nstopped by the callback after epoch 2, and saved; go on" in capsys.readouterr().out
+
+
+# Figures of epochs.
+
+
+def test_figures_of_epochs(tmp_path, whole):
+    """The last is the qz.png of the end; the training is the same to the last bit."""
+    run, callback = tmp_path / "run", figures.figures_every(2)
+    model = aae_mx.fit(small_config(epochs=4), run, quiet=True, callback=callback)
+    model.mode.figures = ("qz",)
+    figures.plot_run(model)
+    drawn = sorted((run / "figures").iterdir())
+    assert [file.name for file in drawn] == ["qz.png", "qz_epoch_0002.png", "qz_epoch_0004.png"]
+    end, early, late = (file.read_bytes() for file in drawn)
+    assert end == late != early
+    assert_same_run(whole, run)
+
+
+def test_figures_of_epochs_of_a_run_that_goes_on(call, tmp_path, whole):
+    """--no-figures is about those of the end."""
+    run = tmp_path / "run"
+    aae_mx.fit(small_config(epochs=4), run, quiet=True, callback=stop_at(2))
+    options = ["--resume", run, "--quiet", "--no-figures", "--checkpoint-every", 9]
+    assert call(train.main, *options, "--figures-every", 3) == (0, "")
+    assert [file.name for file in (run / "figures").iterdir()] == ["qz_epoch_0003.png"]
+    assert Image.open(run / "figures/qz_epoch_0003.png").size == (800, 800)
+    assert_same_run(whole, run)
+
+
+def test_a_figure_that_fails_does_not_stop_it(tmp_path, monkeypatch, capsys, whole):
+    def fail(scene):
+        raise ValueError("no\nink")
+
+    monkeypatch.setitem(figures.FIGURES, "qz", fail)
+    callback = figures.figures_every(3)
+    run = tmp_path / "run"
+    aae_mx.fit(small_config(epochs=4), run, quiet=True, callback=callback)
+    line = "Warning: no qz_epoch_0003.png: no\\nink; the training goes on\n"
+    assert capsys.readouterr() == ("", line)
+    assert_same_run(whole, run)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, "2", None])
+def test_figures_of_no_epoch(n):
+    with pytest.raises(ConfigError, match="figures_every=.*: expected a whole number of at least"):
+        figures.figures_every(n)
+
+
+def test_figures_of_no_epoch_by_the_command(refused, tmp_path):
+    options = [*small_options(), "--out", tmp_path / "run", "--figures-every"]
+    assert "--figures-every" in refused(train.main, *options, 0, code=2)
+    assert "--figures-every" in refused(train.main, *options, "all", code=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_figures_of_no_model():
+    """As when it is called by a function that was given to fit instead."""
+    with pytest.raises(InputError, match="it has no model; give fit itself the callback"):
+        figures.figures_every(1)(1, {})
+
+
+def test_names_sort_in_long_trainings(tmp_path):
+    model = aae_mx.model.AAE(small_config(epochs=20_000), (28, 28), "0123456789")
+    model.run = tmp_path
+    callback = figures.figures_every(5)
+    callback.attach(model, aae_mx.data.load_dataset(model.config))
+    for epoch in (5, 7, 10_000):
+        callback(epoch, {})
+    names = sorted(file.name for file in (tmp_path / "figures").iterdir())
+    assert names == ["qz_epoch_00005.png", "qz_epoch_10000.png"]
