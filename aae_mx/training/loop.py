@@ -123,10 +123,12 @@ def fit(config, out=None, quiet=False, checkpoint_every=1, keep=2, snapshots=Fal
     By default the directory is named after the run, under ``runs/``. A checkpoint is written
     every ``checkpoint_every`` epochs, at the end and on Ctrl-C or SIGTERM; the last ``keep``
     stay. ``snapshots``: keep the held-out codes before the first and after each epoch.
-    ``callback(epoch, metrics)`` is called after each epoch, see ``training.callback``; it can
-    raise StopTraining. Returns the trained ``aae_mx.model.AAE``; its ``run`` names the directory.
-    Raises ConfigError and InputError for arguments and data that cannot be used, before anything
-    is written, AAEError if the training diverges, and Interrupted, once the state is saved.
+    ``callback(epoch, metrics)`` is called after each epoch with its row of the history, {name:
+    float}, and can raise ``aae_mx.StopTraining`` to end the training; see
+    ``aae_mx.training.callback``. Returns the trained ``aae_mx.model.AAE``; its ``run`` names the
+    directory. Raises ConfigError and InputError for arguments and data that cannot be used, before
+    anything is written, AAEError if the training diverges, and what the callback raises and
+    Interrupted, once the state is saved.
     """
     check_callback(callback)
     check_new(out)

@@ -92,15 +92,16 @@ class Progress:
 
     def step(self, epoch, step, means):
         """Move the bar to ``step`` of ``epoch`` and show the metrics' means so far."""
+        # There is no terminal if the process was started with it closed.
+        terminal = not self.quiet and sys.stderr and sys.stderr.isatty()
+        if not (terminal or self.notebook):
+            return
         label = f"epoch {epoch}/{self.epochs}"
         losses = (self.mode.bar or "{reconstruction_loss:.3f}").format(**means)
         if self.notebook is not None:
             at = epoch - 1 + step / self.steps
             facts = f"{losses}  {self._left(at)}"
             self._in_notebook(self.notebook.show, label, at / self.epochs, facts)
-            return
-        # There is none if the process was started with it closed.
-        if self.quiet or not (sys.stderr and sys.stderr.isatty()):
             return
         if self.bar is None:
             self.bar = click.progressbar(
