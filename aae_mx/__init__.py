@@ -39,6 +39,7 @@ _HOME = {
     "AdversarialAutoencoder": "estimators",
     "AAEClassifier": "estimators",
     "AAEClusterer": "estimators",
+    "StopTraining": "errors",
 }
 __all__ = sorted(_HOME)
 

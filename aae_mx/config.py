@@ -90,9 +90,9 @@ COMMON = (
         "data",
         str,
         None,
-        "Read arrays instead: FILE.npz with X, (N, features) or images, and if there are any y (-1: "
-        "no label), X_test and y_test; FILE.npy with X alone; or a directory of X.npy and so on. "
-        "What is .npy stays on the disk. Without X_test a seventh is held out.",
+        "Read arrays instead: FILE.npz with X, (N, features) or images, and if there are any y "
+        "(-1: no label), X_test and y_test; FILE.npy with X alone; or a directory of X.npy and so "
+        "on. What is .npy stays on the disk. Without X_test a seventh is held out.",
         "data",
         optional=True,
         metavar="FILE|DIR",

@@ -35,6 +35,14 @@ class Interrupted(AAEError):
         self.signal = signal
 
 
+class StopTraining(Exception):
+    """What the callback of ``aae_mx.fit`` or ``resume`` raises to end the training, saved.
+
+    A wish and no error, so it is no AAEError. What it is given, as ``StopTraining("good enough")``,
+    the log has as the reason.
+    """
+
+
 def option_name(field):
     """The option of a field of Config: data_dir is --data-dir."""
     return "--" + field.replace("_", "-")

@@ -90,7 +90,8 @@ class AdversarialAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     Parameters are the settings of ``python -m aae_mx.train --mode MODE --help``, by their names
     with underscores, as ``mode``, ``prior``, ``code_dim``, ``epochs``; None stands for what the
     recipe says. ``labels`` says how y is used: "all" (the rows with a label), or a number N of
-    labels; None leaves y aside, but in the mode style, which needs it. ``shape``: (28, 28) for rows that are images. Besides:
+    labels; None leaves y aside, but in the mode style, which needs it. ``shape``: (28, 28) for rows
+    that are images. Besides:
 
     random_state : int, RandomState or None; decides weights, order and prior.
     out : directory of the run that is left, or None for none.

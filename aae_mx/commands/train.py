@@ -68,6 +68,13 @@ CHANGEABLE = ("epochs", "ctx", *PLACES)
     "what it began with.",
 )
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw the figures.")
+@click.option(
+    "--figures-every",
+    "every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Draw q(z) after every N-th epoch as well, into RUN/figures/qz_epoch_0005.png and so on.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def main(
     *,
@@ -79,6 +86,7 @@ def main(
     keep,
     snapshots,
     figures,
+    every,
     quiet,
     **settings,
 ):
@@ -98,14 +106,16 @@ def main(
             raise ConfigError("config", start, f"{resume} goes on with settings of its own")
         changes = _changes(resume, out, snapshots, given_settings(settings))
 
-    from aae_mx.report.figures import figures_directory, plot_run
+    from aae_mx.report.figures import figures_directory, figures_every, plot_run
     from aae_mx.training import loop as training
 
     how = {"quiet": quiet, "checkpoint_every": checkpoint_every, "keep": keep}
+    if every is not None:
+        how["callback"] = figures_every(every)
     if resume is None:
         model = training.fit(config, out, snapshots=snapshots, **how)
     else:
-        if figures:
+        if figures or every is not None:
             figures_directory(resume)
         model = training.resume(resume, skip_damaged=skip_damaged, **changes, **how)
     if figures:

@@ -51,6 +51,7 @@ class Scale(NamedTuple):
         return {} if self.offset is None else {OFFSET: self.offset, SIZE: self.size}
 
 
+AS_PIXELS = Scale()
 OFFSET, SIZE = "scale/offset", "scale/size"
 
 

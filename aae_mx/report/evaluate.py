@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aae_mx.data.scale import Scale
+from aae_mx.data.scale import AS_PIXELS
 from aae_mx.errors import InputError
 from aae_mx.report import metrics
 from aae_mx.text import printable
@@ -281,7 +281,7 @@ def metrics_of(mode):
     return [name for name in METRICS if name in names]
 
 
-def make_judge(dataset, scale=Scale()):
+def make_judge(dataset, scale=AS_PIXELS):
     """The ``metrics.Judge`` of a dataset's training images, those with a label."""
     part = slice(metrics.Judge.MAX_IMAGES)
     labels = dataset.train_labels[part]
@@ -290,7 +290,7 @@ def make_judge(dataset, scale=Scale()):
     )
 
 
-def judged(images, scale=Scale()):
+def judged(images, scale=AS_PIXELS):
     """Images as the judge sees them: rows as the networks do, large ones averaged to 32 a side.
 
     ``images``: (N, height, width), (N, height, width, 3) or (N, features), of the Scale.

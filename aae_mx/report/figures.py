@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import numbers
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from aae_mx.errors import InputError
+from aae_mx.errors import ConfigError, InputError
 from aae_mx.report import plotting
 from aae_mx.text import printable, say, shortened
 
@@ -64,6 +65,44 @@ def plot_run(model, out=None, dataset=None, seed=0, quiet=False):
     if not quiet:
         _say_what_is_lacking((*model.classes, *model.mode.kinds))
     return out
+
+
+def figures_every(n):
+    """A callback for ``aae_mx.fit`` and ``resume`` that draws q(z) after every ``n``-th epoch.
+
+    Into RUN/figures/qz_epoch_0005.png and so on, each as qz.png would be then. A figure that cannot
+    be drawn is told on stderr, and the training goes on. Raises ConfigError unless ``n`` is a whole
+    number of at least 1.
+    """
+    if not isinstance(n, numbers.Integral) or n < 1:
+        raise ConfigError("figures_every", n, "expected a whole number of at least 1")
+    shown = []
+
+    def draw(epoch, metrics):
+        if epoch % n:
+            return
+        if not shown:
+            raise InputError("figures_every: it has no model; give fit itself the callback")
+        model, dataset = shown
+        # As many digits for all of a run, so that they sort.
+        digits = max(4, len(str(model.config.epochs)))
+        name = f"qz_epoch_{epoch:0{digits}}.png"
+        try:
+            figure, size = FIGURES["qz"](Scene(model, dataset, seed=0, history=None))
+            with saved(_directory(model, None) / name, **size) as axes:
+                figure(axes)
+        except Exception as error:  # noqa: B902 - the training is worth more, whatever it is
+            why = printable(str(error)) or type(error).__name__
+            with suppress(InputError):
+                say(f"Warning: no {name}: {why}; the training goes on", err=True)
+
+    def attach(model, dataset):
+        shown[:] = model, dataset
+
+    # The training shows it the model that it trains: one that is read from the last checkpoint
+    # would take as long again, and without --checkpoint-every 1 be one of before.
+    draw.attach = attach
+    return draw
 
 
 class Scene:

@@ -6,7 +6,7 @@ import numpy as np
 
 from aae_mx.backend import mx, settle_threads
 from aae_mx.data import labelled_subset, release_pages
-from aae_mx.data.scale import Scale
+from aae_mx.data.scale import AS_PIXELS
 from aae_mx.errors import ConfigError
 
 nd = mx.nd
@@ -75,7 +75,7 @@ def training_labels(config, dataset):
     return np.where(labelled_subset(labels, config.labels, dataset.classes, rng), labels, n_labels)
 
 
-def epoch_batches(mode, images, labels, epoch, scale=Scale()):
+def epoch_batches(mode, images, labels, epoch, scale=AS_PIXELS):
     """The batches of one pass over ``images``, in a new order.
 
     ``images``: an NDArray (N, pixels); or a NumPy array (N, ...), which may be larger than memory,

@@ -15,7 +15,7 @@ import numpy as np
 from aae_mx.backend import mx
 from aae_mx.data import load_dataset, on_disk
 from aae_mx.data.arrays import settled
-from aae_mx.data.scale import Scale, measure
+from aae_mx.data.scale import AS_PIXELS, measure
 from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
 from aae_mx.model import AAE, check_data, check_room, describe, load_data, read_run
 from aae_mx.runs.checkpoint import Position
@@ -28,6 +28,7 @@ from aae_mx.training.batches import (
     steps_per_epoch,
     training_labels,
 )
+from aae_mx.training.callback import attach, call, check_callback
 from aae_mx.training.optimizers import Learner
 from aae_mx.training.progress import Progress
 from aae_mx.training.stop import stop_signals
@@ -45,7 +46,7 @@ LOG_EVERY = 50
 MAX_ENTROPY, MAX_WEIGHT, MAX_CODE = 10_000, 1000, 10_000
 
 
-def train_epoch(mode, learn, images, labels, epoch, watch, at=None, stop=(), scale=Scale()):
+def train_epoch(mode, learn, images, labels, epoch, watch, at=None, stop=(), scale=AS_PIXELS):
     """Train on the batches of one epoch, see ``epoch_batches``.
 
     ``learn``: a Learner. ``at``: the Position from which to go on within it. ``stop``: a list; once
@@ -128,6 +129,7 @@ def fit(
     snapshots=False,
     dataset=None,
     start=None,
+    callback=None,
 ):
     """Train the model of a Config and leave it, with its history, in the directory ``out``.
 
@@ -135,11 +137,15 @@ def fit(
     every ``checkpoint_every`` epochs, at the end and on Ctrl-C or SIGTERM; the last ``keep``
     stay. ``snapshots``: keep the held-out codes before the first and after each epoch.
     ``dataset``: an ``aae_mx.Dataset`` to train on, instead of the one that the config names.
-    ``start``: an AAE whose weights are the first ones, instead of random ones. Returns
-    the trained ``aae_mx.model.AAE``; its ``run`` names the directory. Raises ConfigError and
-    InputError for settings and data that cannot be used, before anything is written, AAEError
-    if the training diverges, and Interrupted, once the state is saved.
+    ``start``: an AAE whose weights are the first ones, instead of random ones.
+    ``callback(epoch, metrics)`` is called after each epoch with its row of the history, {name:
+    float}, and can raise ``aae_mx.StopTraining`` to end the training; see
+    ``aae_mx.training.callback``. Returns the trained ``aae_mx.model.AAE``; its ``run`` names the
+    directory. Raises ConfigError and InputError for arguments and data that cannot be used, before
+    anything is written, AAEError if the training diverges, and what the callback raises and
+    Interrupted, once the state is saved.
     """
+    check_callback(callback)
     check_new(out)
     config, dataset = prepared(config, dataset, quiet)
     # Refuses a number of labels that the data do not have, before anything is written.
@@ -154,7 +160,8 @@ def fit(
     description = describe(model, dataset.fingerprint())
     with Run.create(config.name, description, out, keep, snapshots) as run:
         model.run = run.path
-        _train(run, model, Learner(model.mode), dataset, Position(), quiet, checkpoint_every)
+        learn = Learner(model.mode)
+        _train(run, model, learn, dataset, Position(), quiet, checkpoint_every, callback)
     return model
 
 
@@ -187,7 +194,14 @@ def _start_from(model, other):
 
 
 def resume(
-    path, quiet=False, checkpoint_every=1, keep=2, skip_damaged=False, dataset=None, **changes
+    path,
+    quiet=False,
+    checkpoint_every=1,
+    keep=2,
+    skip_damaged=False,
+    dataset=None,
+    callback=None,
+    **changes,
 ):
     """Go on with the run in the directory ``path`` where its last checkpoint is.
 
@@ -199,6 +213,7 @@ def resume(
     from the one before it. The rest as ``fit``. Raises ConfigError if all epochs are done,
     InputError if the data are not those of the run, a file is damaged or the run was made slim.
     """
+    check_callback(callback)
     changes = {name: value for name, value in changes.items() if value is not None}
     # Before a lock is left in a directory that is no run's.
     fingerprint = read_run(path, changes, only_described=True).fingerprint
@@ -223,7 +238,7 @@ def resume(
                 f"{path}: its last checkpoint is at step {position.step} of epochs of {steps} steps"
             )
         run.go_on(describe(model, fingerprint), position.epoch)
-        _train(run, model, learn, dataset, position, quiet, checkpoint_every)
+        _train(run, model, learn, dataset, position, quiet, checkpoint_every, callback)
     return model
 
 
@@ -246,22 +261,32 @@ def load_state(path, changes, skip_damaged=False):
     return found.model, learn, found.position
 
 
-def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
+def _train(run, model, learn, dataset, position, quiet, checkpoint_every, callback):
     """The epochs of a run that are still to do, from ``position`` on."""
     config, mode = model.config, model.mode
     labels = training_labels(config, dataset)
     images = training_images(mode, dataset, model.scale)
     steps = steps_per_epoch(mode, len(images))
-    progress = Progress(mode, steps, position.epoch, quiet, run.path / "train.log")
+    done = position.epoch + position.step / steps
+    progress = Progress(mode, steps, done, quiet, run.path / "train.log")
+    saved = None
 
     def save():
-        run.save(position, {**model.weights(), **learn.state()})
+        nonlocal saved
+        if saved != position:
+            run.save(position, {**model.weights(), **learn.state()})
+            saved = position
+
+    def way_on():
+        last = position.epoch == config.epochs
+        return "it was the last" if last else f"go on with: {go_on_with(run.path)}"
 
     def snapshot(epoch):
         if run.keeps_snapshots:
             run.add_snapshot(epoch, model.encode(dataset.test_images))
 
     with progress, stop_signals() as stop:
+        attach(callback, model, dataset)
         progress.line(
             f"{run.path}: {model.title}, {len(images):,} training images, {config.epochs} epochs "
             f"of {steps} steps"
@@ -285,7 +310,6 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
             )
             if step < steps:
                 position = Position(epoch - 1, step, sums, time.monotonic() - start)
-                save()
             else:
                 seen = images_per_epoch(mode, len(images))
                 row = {
@@ -303,16 +327,15 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every):
                 if epoch % checkpoint_every == 0 or epoch == config.epochs or stop:
                     save()
                 progress.epoch(row)
+                ending = call(callback, row, save, progress.aside)
             if stop:
-                raise Interrupted(
-                    stop[0],
-                    f"stopped after epoch {position.epoch}, step {position.step}, and saved; "
-                    + (
-                        f"go on with: {go_on_with(run.path)}"
-                        if position.epoch < config.epochs
-                        else "it was the last"
-                    ),
-                )
+                save()
+                where = f"stopped after epoch {position.epoch}, step {position.step}, and saved"
+                raise Interrupted(stop[0], f"{where}; {way_on()}")
+            if ending:
+                save()
+                progress.end(f"{ending} after epoch {epoch}, and saved; {way_on()}")
+                break
 
 
 def _held_out(model, dataset):

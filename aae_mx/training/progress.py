@@ -1,20 +1,25 @@
-"""What a training shows: a bar on a terminal, plain lines elsewhere; the log gets the lines."""
+"""What a training shows: a bar on a terminal or in a notebook, else plain lines, as in the log."""
 
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import click
 
 from aae_mx.errors import InputError
 from aae_mx.files import never_through_a_link
 from aae_mx.text import say
+from aae_mx.training.notebook import NotebookBar, find_display
+
+# Back to the start of the line, and nothing on it.
+ERASE = "\r\x1b[K"
 
 
 class Progress:
     """Shows and logs the progress of a training of a Mode, in epochs of ``steps`` steps each.
 
-    ``done`` of the epochs were trained before. Raises InputError if the log cannot be written.
+    ``done`` of the epochs were trained before, which need not be a whole number. Raises InputError
+    if the log cannot be written.
     """
 
     def __init__(self, mode, steps, done, quiet, log_path):
@@ -27,25 +32,58 @@ class Progress:
         except OSError as error:
             raise InputError(f"{log_path}: cannot be written ({error})") from error
         self.bar = None
+        display = None if quiet else find_display()
+        self.notebook = display and NotebookBar(display)
         self.start = time.monotonic()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
-        if self.bar is not None:
-            self.bar.render_finish()
+        self._end_bar()
         # What could not be written before cannot be now; that was told then.
         with suppress(OSError):
             self.log.close()
 
-    def line(self, text):
-        """Log ``text``, and print it unless there is a bar or quiet was asked for."""
+    def _end_bar(self):
+        if self.bar is not None:
+            self.bar.render_finish()
+            self.bar = None
+        if self.notebook is not None:
+            self._in_notebook(self.notebook.draw)
+
+    def end(self, text):
+        """Log ``text`` and print it below the bar, which ends here."""
+        self._end_bar()
+        self.line(text)
+
+    @contextmanager
+    def aside(self):
+        """A context in which others can print: a terminal's bar gives way meanwhile."""
+        if self.bar is not None:
+            click.echo(ERASE, file=sys.stderr, nl=False)
+        try:
+            yield
+        finally:
+            if self.bar is not None:
+                # It draws what has changed only.
+                self.bar.label += " "
+                self.bar.render_progress()
+
+    def _in_notebook(self, draw, *arguments):
+        """Draw there; if that fails, plain lines have to do."""
+        try:
+            draw(*arguments)
+        except Exception:  # noqa: B902 - the training is worth more, whatever it is
+            self.notebook = None
+
+    def line(self, text, hidden=False):
+        """Log ``text``, and print it unless it is ``hidden``, or quiet was asked for or a bar."""
         try:
             print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=self.log, flush=True)
         except OSError as error:
             raise InputError(f"{self.log.name}: cannot be written ({error})") from error
-        if not self.quiet and self.bar is None:
+        if not (hidden or self.quiet) and self.bar is None:
             try:
                 say(text)
             except InputError:
@@ -54,32 +92,45 @@ class Progress:
 
     def step(self, epoch, step, means):
         """Move the bar to ``step`` of ``epoch`` and show the metrics' means so far."""
-        # There is none if the process was started with it closed.
-        if self.quiet or not (sys.stderr and sys.stderr.isatty()):
+        # There is no terminal if the process was started with it closed.
+        terminal = not self.quiet and sys.stderr and sys.stderr.isatty()
+        if not (terminal or self.notebook):
+            return
+        label = f"epoch {epoch}/{self.epochs}"
+        losses = (self.mode.bar or "{reconstruction_loss:.3f}").format(**means)
+        if self.notebook is not None:
+            at = epoch - 1 + step / self.steps
+            facts = f"{losses}  {self._left(at)}"
+            self._in_notebook(self.notebook.show, label, at / self.epochs, facts)
             return
         if self.bar is None:
             self.bar = click.progressbar(
                 length=self.epochs * self.steps, item_show_func=str, file=sys.stderr
             )
-        self.bar.label = f"epoch {epoch}/{self.epochs}"
-        losses = (self.mode.bar or "{reconstruction_loss:.3f}").format(**means)
+        self.bar.label = label
         self.bar.update((epoch - 1) * self.steps + step - self.bar.pos, losses)
 
     def epoch(self, row):
         """Report a row of the history."""
-        per_epoch = (time.monotonic() - self.start) / (row["epoch"] - self.done)
-        left = per_epoch * (self.epochs - row["epoch"])
         validation = ""
         if "validation_error" in row:
             validation = f"  validation {row['validation_error']:.2%} wrong"
         line = self.mode.line or _all(row)
         if "held_out_l2" not in row:
             line = line.replace(", held out {held_out_l2:.3f}", "")
-        self.line(
+        text = (
             f"epoch {row['epoch']:{len(str(self.epochs))}}/{self.epochs}"
             f"  {line.format(**row)}{validation}"
-            f"  {row['seconds']:.1f} s, {duration(left)} left"
+            f"  {row['seconds']:.1f} s, {self._left(row['epoch'])}"
         )
+        if self.notebook is not None:
+            self._in_notebook(self.notebook.below, text)
+        self.line(text, hidden=self.notebook is not None)
+
+    def _left(self, at):
+        """How long it will take after ``at`` epochs, as a text."""
+        per_epoch = (time.monotonic() - self.start) / (at - self.done)
+        return f"{duration(per_epoch * (self.epochs - at))} left"
 
 
 def _all(row):
