@@ -100,9 +100,7 @@ def main(runs, compare, out, images, data_dir, split, likelihood, samples, seed,
         }
         if likelihood:
             with progress_to(samples, "samples") as progress:
-                found = measure_likelihood(
-                    model, dataset, samples, n, seed, progress, split
-                )
+                found = measure_likelihood(model, dataset, samples, n, seed, progress, split)
             result["likelihood"] = found
         results.append(result)
         # Before anything is shown: what was measured stays, whatever happens to the rest.
