@@ -20,7 +20,14 @@ setup(
     # Said so, an editable installation puts this folder on Python's path. Its other way, a finder
     # of modules, loses to a clone called aae_mx in the folder where Python is started.
     package_dir={"": "."},
-    package_data={"aae_mx": ["data/mnist/*.gz", "data/mnist/README.md", "explore/page.html"]},
+    package_data={
+        "aae_mx": [
+            "data/mnist/*.gz",
+            "data/mnist/README.md",
+            "explore/page.html",
+            "report/page.html",
+        ]
+    },
     # Optional: without a C compiler, MXNet's own, slower operator is used. It is no Python
     # module, but is loaded with ctypes by training/adam.py.
     ext_modules=[

@@ -16,6 +16,7 @@ COMMANDS = (
         "encode",
         "sample",
         "plot",
+        "report",
         "explore",
         "export",
         "slim",

@@ -11,9 +11,10 @@ import dataclasses
 import math
 import os
 import re
+import shlex
 from typing import Any, Optional
 
-from aae_mx.errors import ConfigError
+from aae_mx.errors import ConfigError, option_name, option_text
 
 # The headings of --help, in order.
 GROUPS = ("mode", "data", "prior", "networks", "training", "rates", "noise", "run")
@@ -96,6 +97,20 @@ class Setting:
 
     def refuse(self, value, message):
         raise ConfigError(self.name, value, message)
+
+
+def as_options(settings):
+    """{name: value} as options of ``python -m aae_mx.train``, one text for a shell.
+
+    None is no value of an option, so leave it out.
+    """
+    parts = []
+    for name, value in settings.items():
+        option = option_name(name)
+        parts.append(option.replace("--", "--no-", 1) if value is False else option)
+        if not isinstance(value, bool):
+            parts.append(shlex.quote(option_text(value)))
+    return " ".join(parts)
 
 
 # What a value can be, and what it is called.

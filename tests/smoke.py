@@ -70,6 +70,8 @@ def main():
         run(f"train --limit 500 --quiet {mode} --out classification")
         run("evaluate supervised semi unsupervised classification --compare --json numbers.json")
         run("plot supervised")
+        run("plot supervised --format svg --colours safe")
+        run("report classification")
         run("sample supervised --label 3")
         run("encode supervised --out codes.npz")
         run("explore supervised")

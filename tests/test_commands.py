@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from conftest import small_config, small_options, write_idx
 
 import aae_mx
 from aae_mx import __main__, recipes
-from aae_mx.commands import encode, evaluate, explore, figures, plot, sample, slim, train
+from aae_mx.commands import encode, evaluate, explore, figures, plot, report, sample, slim, train
 from aae_mx.commands import export as export_command
 from aae_mx.errors import InputError
 from aae_mx.report import post
@@ -57,6 +58,7 @@ def is_png(path):
         (evaluate.main, "aae_mx.evaluate runs/swiss_roll_supervised"),
         (figures.main, "--out figures"),
         (explore.main, "aae_mx.explore runs/swiss_roll_supervised"),
+        (report.main, "aae_mx.report runs/swiss_roll_supervised"),
         (export_command.main, "aae_mx.export runs/swiss_roll_supervised"),
         (slim.main, "aae_mx.slim runs/swiss_roll_supervised"),
     ],
@@ -250,6 +252,7 @@ def small_figures(monkeypatch):
 
     monkeypatch.setattr(run_figures, "DPI", 20)
     monkeypatch.setattr(run_figures, "N_POINTS", 500)
+    monkeypatch.setattr(run_figures, "Looks", partial(run_figures.Looks, points=500))
 
 
 def test_figures_of_the_post():
@@ -462,7 +465,7 @@ def test_help_where_signs_are_missing(monkeypatch):
 def test_group(call):
     status, output = call(__main__.main, "--help")
     assert status == 0
-    names = "train evaluate figures encode sample plot explore export slim"
+    names = "train evaluate figures paper encode sample plot report explore export slim"
     for name in names.split():
         assert f"\n  {name} " in output
     assert call(__main__.main, "--version")[1].strip().endswith(aae_mx.__version__)

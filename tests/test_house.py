@@ -16,6 +16,7 @@ FLOORS = (
     (
         "commands",
         "explore.__main__",
+        "report.__main__",
         "__main__",
         "train",
         "evaluate",

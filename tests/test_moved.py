@@ -11,7 +11,7 @@ from PIL import Image
 
 import aae_mx
 from aae_mx import encode, train
-from aae_mx.commands import evaluate, explore, plot
+from aae_mx.commands import evaluate, explore, plot, report
 from aae_mx.commands import export as export_command
 from aae_mx.config import Config
 from aae_mx.data import load_dataset
@@ -26,6 +26,7 @@ READERS = [
     (plot.main, []),
     (plot.main, ["--animate"]),
     (evaluate.main, []),
+    (report.main, ["--out", "report.html"]),
     (explore.main, ["--grid", 3]),
     (export_command.main, []),
     (encode.main, ["--split", "test", "--out", "codes.npz"]),
@@ -90,7 +91,7 @@ def test_every_command_can_be_told_where_the_pictures_are(
 def without_drawing(monkeypatch):
     """Figures, which take seconds, are not drawn; the codes are what they need the data for."""
 
-    def drawn(model, out, dataset, seed):
+    def drawn(model, out, dataset, seed, **looks):
         return len(model.encode(dataset.test_images))
 
     monkeypatch.setattr(run_figures, "plot_run", drawn)

@@ -125,7 +125,7 @@ def test_legend_of_many_classes(n):
 
 @pytest.mark.parametrize("n", [13, 47, 120])
 def test_colours_of_neighbours_differ(n):
-    colours = plotting._colours(n)(np.arange(n))[:, :3]
+    colours = plotting.class_colours(n)(np.arange(n))[:, :3]
     assert len(np.unique(colours, axis=0)) == n
     for distance in (1, 2, 3):
         apart = np.linalg.norm(colours[distance:] - colours[:-distance], axis=1)

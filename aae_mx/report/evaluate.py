@@ -328,16 +328,7 @@ def table(results):
     One column has the ideal of all runs where it is the same. Of few images, shares have no more
     digits than they can tell, and what takes many is left out.
     """
-    columns, shown = [], [n for n in METRICS if any(n in r["metrics"] for r in results)]
-    for result in results:
-        measured, ideal = (
-            _texts(result[kind], shown, result["images"]) for kind in ("metrics", "ideal")
-        )
-        columns += [[printable(Path(result["run"]).name), *measured], ["ideal", *ideal]]
-    ideals = columns[1::2]
-    if all(ideal == ideals[0] for ideal in ideals):
-        columns = [*columns[::2], ideals[0]]
-    lines = list(zip(["", *(METRICS[name][0] for name in shown)], *columns))
+    lines = rows(results)
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = [
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
@@ -361,6 +352,26 @@ def table(results):
         if errors:
             told = ", ".join(f"{printable(c)} {show(e, '{:.1%}')}" for c, e in errors.items())
             notes.append(f"told wrong by class: {told}")
+    return "\n".join([*text, *notes, *remarks(results)])
+
+
+def rows(results):
+    """The lines of the table, lists of texts: the first has the runs' names, then one a metric."""
+    columns, shown = [], [n for n in METRICS if any(n in r["metrics"] for r in results)]
+    for result in results:
+        measured, ideal = (
+            _texts(result[kind], shown, result["images"]) for kind in ("metrics", "ideal")
+        )
+        columns += [[printable(Path(result["run"]).name), *measured], ["ideal", *ideal]]
+    ideals = columns[1::2]
+    if all(ideal == ideals[0] for ideal in ideals):
+        columns = [*columns[::2], ideals[0]]
+    return [list(line) for line in zip(["", *(METRICS[name][0] for name in shown)], *columns)]
+
+
+def remarks(results):
+    """What has to be said of numbers that are not there, a list of texts."""
+    notes = []
     if any(result["images"] < FEW for result in results):
         notes.append(f"–: fewer than {FEW} images say nothing of neighbours and spread.")
     if any(
@@ -371,7 +382,7 @@ def table(results):
             "No two-sample accuracy: of q(z) and p(z) one lies in the middle of the other, and the "
             "nearest points of both are its own; see aae_mx/report/metrics.py."
         )
-    return "\n".join([*text, *notes])
+    return notes
 
 
 def _texts(numbers, names, n):

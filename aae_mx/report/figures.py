@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import io
 import numbers
 import tempfile
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 
@@ -19,41 +22,85 @@ N_POINTS = 12_800
 N_IMAGES = 100
 # On the sheet of samples, where there are many classes; and rows of the sheet of styles.
 SAMPLES_OF_EACH, STYLES, WALK_STEPS = 3, 10, 20
-DPI = 100
+# Pixels per inch: of PNG files, and of what is pixels within the others.
+DPI, DPI_WITHIN = 100, 140
+# {format: what it says of its making}: no date or version, so the same figure is the same bytes.
+FORMATS = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    "svg": {"Creator": None, "Date": None},
+}
+# Of so many points a file takes about 0.8 MB (20 bytes each in PDF, 144 in SVG); beyond, they are
+# pixels within it, and so is the post's q(z) in SVG.
+MOST_SHAPES = {"pdf": 40_000, "svg": 5_000}
+MIN_DPI, MAX_DPI, MAX_POINTS = 10, 1200, 1_000_000
 # Members of a cluster that are shown beside its head, of so many images, and how many clusters.
 MEMBERS, N_CLUSTERED, MOST_CLUSTERS = 19, 5000, 40
 # The animation: its file, codes, size and speed, so that it stays small enough for a web page.
 MOVING, N_MOVING, MOVING_INCHES, MOVING_DPI, FRAMES_PER_SECOND = "training.gif", 1500, 6, 70, 3
 
 
-def plot_run(model, out=None, dataset=None, seed=0, quiet=False):
+@dataclass(frozen=True)
+class Looks:
+    """How figures look. Raises ConfigError for what cannot be.
+
+    ``format``: "png", "pdf" or "svg"; ``dpi``: pixels per inch, by default 100, or 140 within PDF
+    and SVG; ``colours``: of classes and curves, as in ``plotting.class_colours``; ``legend``: of
+    the classes; ``points``: how many p(z) and q(z) show, if there are as many.
+    """
+
+    format: str = "png"
+    dpi: Optional[int] = None
+    colours: Optional[str] = None
+    legend: bool = True
+    points: int = N_POINTS
+
+    def __post_init__(self):
+        if self.format not in FORMATS:
+            names = ", ".join(FORMATS)
+            raise ConfigError("format", self.format, f"expected one of {names}")
+        limits = {"dpi": (MIN_DPI, MAX_DPI), "points": (1, MAX_POINTS)}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not (
+                isinstance(value, numbers.Integral) and low <= value <= high
+            ):
+                expected = f"expected a whole number from {low} to {high:,}"
+                raise ConfigError(name, value, expected)
+        plotting.class_colours(1, self.colours)
+
+    @property
+    def pixels_per_inch(self):
+        return self.dpi or (DPI if self.format == "png" else DPI_WITHIN)
+
+
+def plot_run(model, out=None, dataset=None, seed=0, quiet=False, **looks):
     """Write the figures of a trained model into ``out``; returns that directory.
 
     Which they are, its mode says (``Mode.figures``). ``out`` is RUN/figures by default, ``dataset``
     the one that the run was trained on. q(z) shows the first 12,800 training images, as the post
     does; its points in the semi-supervised case are coloured by the true labels, known to the model
-    or not. What the data do not suffice for is said on stderr unless ``quiet``. Raises InputError,
-    once the others are drawn, if a figure could not be.
+    or not. What the data do not suffice for is said on stderr unless ``quiet``. ``looks``: format,
+    dpi, colours, legend and points, as ``Looks`` has them. Raises ConfigError for those that cannot
+    be, and InputError, once the others are drawn, if a figure could not be.
     """
-    import aae_mx.report.canvas  # noqa: F401 - if that fails, then once
     from aae_mx.model import load_data
-    from aae_mx.runs.history import read_history
 
-    history = read_history(model.run)
+    looks = Looks(**looks)
     dataset = dataset or load_data(model)
     out = _directory(model, out)
-    scene = Scene(model, dataset, seed, history)
+    scene = Scene(model, dataset, seed, looks)
     figures = {}
     for name in model.mode.figures:
-        draw, size = FIGURES[name](scene)
+        draw, size = figure_of(scene, name)
         if draw is not None:
-            figures[f"{name}.png"] = draw, size
+            figures[f"{name}.{looks.format}"] = draw, size
         elif not quiet:
-            say(f"no {name}.png: {size}", err=True)
+            say(f"no {name}.{looks.format}: {size}", err=True)
     failed = {}
     for name, (draw, size) in figures.items():
         try:
-            with saved(out / name, **size) as axes:
+            with saved(out / name, **size, looks=looks) as axes:
                 draw(axes)
         except Exception as error:  # noqa: B902 - the others are drawn, whatever it is
             why = " ".join(str(error).replace(f"{out / name}: ", "").split())
@@ -63,7 +110,7 @@ def plot_run(model, out=None, dataset=None, seed=0, quiet=False):
         reasons = "; ".join(f"{', '.join(names)}: {why}" for why, names in failed.items())
         raise InputError(f"{out}: not all figures could be drawn: {reasons}")
     if not quiet:
-        _say_what_is_lacking((*model.classes, *model.mode.kinds))
+        say_what_is_lacking((*model.classes, *model.mode.kinds))
     return out
 
 
@@ -88,7 +135,7 @@ def figures_every(n):
         digits = max(4, len(str(model.config.epochs)))
         name = f"qz_epoch_{epoch:0{digits}}.png"
         try:
-            figure, size = FIGURES["qz"](Scene(model, dataset, seed=0, history=None))
+            figure, size = FIGURES["qz"](Scene(model, dataset))
             with saved(_directory(model, None) / name, **size) as axes:
                 figure(axes)
         except Exception as error:  # noqa: B902 - the training is worth more, whatever it is
@@ -108,31 +155,45 @@ def figures_every(n):
 class Scene:
     """A trained model with its data, and what several figures show of them."""
 
-    def __init__(self, model, dataset, seed, history):
-        self.model, self.dataset, self.seed, self.history = model, dataset, seed, history
+    def __init__(self, model, dataset, seed=0, looks=None):
+        from aae_mx.runs.history import read_history
+
+        self.model, self.dataset, self.seed = model, dataset, seed
+        self.looks = looks or Looks()
+        self.history = read_history(model.run)
         self.classes, self.kinds = model.classes, model.mode.kinds
         self.shape = model.image_shape
-        codes = model.encode(dataset.train_images[:N_POINTS])
-        prior, pieces = model.sample_prior(N_POINTS, seed=seed)
+        # However few are shown, they are seen from where all would be.
+        n, shown = max(N_POINTS, self.looks.points), slice(self.looks.points)
+        codes = model.encode(dataset.train_images[:n])
+        prior, pieces = model.sample_prior(n, seed=seed)
         self.extent = plotting.plane_extent(prior)
         heads = model.mode.head_codes()
-        self.codes, self.fitted = plotting.project(codes, plotting.plane_of_heads(heads))
-        self.prior, _ = plotting.project(prior, self.fitted)
-        self.limit = plotting.shared_limit(self.codes, self.prior)
+        codes, self.fitted = plotting.project(codes, plotting.plane_of_heads(heads))
+        prior, _ = plotting.project(prior, self.fitted)
+        self.limit = plotting.shared_limit(codes, prior)
+        self.codes, self.prior = codes[shown], prior[shown]
         self.heads = None if heads is None else plotting.project(heads, self.fitted)[0]
         self.seen = "" if self.fitted is None else " along the first two principal components"
         if heads is not None and self.fitted is not None:
             self.seen = ", seen so that the heads lie on a circle"
         # Or no piece of the prior stands for a label.
-        self.pieces = pieces if model.mode.labels_are_pieces else None
-        self.labels = dataset.train_labels[:N_POINTS] if model.classes else None
+        self.pieces = pieces[shown] if model.mode.labels_are_pieces else None
+        self.labels = dataset.train_labels[shown] if model.classes else None
+
+    def scatter(self, draw, points, labels, names, title, axes):
+        """Draw points by ``draw``, of plotting, as the others and as was asked for."""
+        how = self.looks.colours, self.looks.legend
+        draw(points, labels, names, f"{title}{self.seen}", self.limit, axes, *how)
 
     @functools.cached_property
     def originals(self):
         """The first held-out images, floats in 0–1."""
-        from aae_mx.data import to_unit
+        return self.pixels(self.dataset.test_images[:N_IMAGES])
 
-        return to_unit(self.dataset.test_images[:N_IMAGES]).reshape(-1, *self.shape)
+    def pixels(self, images):
+        """Images as floats in 0–1, (N, *shape)."""
+        return self.model.scale.apply(images).reshape(-1, *self.shape)
 
     @property
     def unseen(self):
@@ -147,15 +208,15 @@ class Scene:
 
 
 def _pz(scene):
-    return lambda axes: plotting.scatter_prior(
-        scene.prior, scene.pieces, scene.kinds, f"p(z){scene.seen}", scene.limit, axes
+    return lambda axes: scene.scatter(
+        plotting.scatter_prior, scene.prior, scene.pieces, scene.kinds, "p(z)", axes
     ), {}
 
 
 def _qz(scene):
     def draw(axes):
-        title = f"q(z){scene.seen}"
-        plotting.scatter_codes(scene.codes, scene.labels, scene.classes, title, scene.limit, axes)
+        scatter = plotting.scatter_codes
+        scene.scatter(scatter, scene.codes, scene.labels, scene.classes, "q(z)", axes)
         if scene.heads is not None:
             plotting.mark_heads(scene.heads, scene.kinds, axes)
 
@@ -201,7 +262,8 @@ def _interpolations(scene):
 def _losses(scene):
     n = len(plotting.loss_panels(scene.history))
     size = {"width": 5 * n, "height": 4, "columns": n}
-    return lambda axes: plotting.loss_curves(scene.history, np.atleast_1d(axes)), size
+    colours = scene.looks.colours
+    return lambda axes: plotting.loss_curves(scene.history, np.atleast_1d(axes), colours), size
 
 
 def _samples(scene):
@@ -278,15 +340,13 @@ def _clusters(scene):
     shown = min(n, MOST_CLUSTERS)
 
     def draw(axes):
-        from aae_mx.data import to_unit
-
         answers = scene.model.classify(images).argmax(axis=1)
         heads = scene.model.decode(np.zeros((shown, scene.model.code_dim)), np.arange(shown))
         cells = np.ones((shown, MEMBERS + 1, *scene.shape), np.float32)
         for kind, head in enumerate(heads):
             members = np.flatnonzero(answers == kind)[:MEMBERS]
             cells[kind, 0] = head
-            pixels = to_unit(images[members]).reshape(-1, *scene.shape)
+            pixels = scene.pixels(images[members])
             cells[kind, 1 : 1 + len(members)] = pixels
         title = f"a row for each cluster: its head (z = 0), then {what} images that it has"
         plotting.show_images(cells.reshape(-1, *scene.shape), MEMBERS + 1, title, axes)
@@ -320,6 +380,14 @@ FIGURES = {
 }
 
 
+def figure_of(scene, name):
+    """How a figure of a scene is drawn, and its size; as the functions of FIGURES."""
+    from aae_mx.report import profiles
+
+    others = profiles.FIGURES if len(scene.shape) == 1 else {}
+    return {**FIGURES, **others}[name](scene)
+
+
 def figures_directory(run):
     """RUN/figures. Raises InputError if it cannot be written, or is a link out of the run."""
     from aae_mx.files import check_directory, inside
@@ -338,7 +406,7 @@ def _directory(model, out):
     return out
 
 
-def _say_what_is_lacking(classes):
+def say_what_is_lacking(classes):
     """Say on stderr for which characters of the classes' names figures have a box."""
     from aae_mx.report.canvas import BOX, fonts
 
@@ -367,24 +435,46 @@ def interpolations(model, first, last, steps, labels=None):
 
 
 @contextmanager
-def saved(path, width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, rows=1, columns=1):
+def saved(path, looks=None, **size):
     """Axes (an array of them if there are several) of a figure that is then saved.
 
-    Written aside and renamed. Without pyplot, so that no display is needed.
+    Written aside and renamed. ``size`` as of ``new_figure``.
     """
     from aae_mx.files import write_aside
+
+    figure, axes = new_figure(**size)
+    yield axes
+    content = encoded(figure, looks or Looks())
+    write_aside(path, lambda file: file.write(content))
+
+
+def new_figure(width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, rows=1, columns=1):
+    """A figure of so many inches and its axes, without pyplot: no display is needed."""
     from aae_mx.report.canvas import matplotlib
 
     figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
-    yield figure.subplots(rows, columns)
-    # No date or version in the file: the same figure is the same bytes.
-    write_aside(
-        path,
-        lambda file: figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None}),
-    )
+    return figure, figure.subplots(rows, columns)
 
 
-def animate_run(model, out=None, dataset=None, seed=0):
+def encoded(figure, looks):
+    """The bytes of a figure's file; the same figure is the same bytes."""
+    from aae_mx.report.canvas import matplotlib
+
+    if looks.format != "png":
+        for points in (points for ax in figure.axes for points in ax.collections):
+            points.set_rasterized(len(points.get_offsets()) > MOST_SHAPES[looks.format])
+        for image in (image for ax in figure.axes for image in ax.images):
+            if image.get_interpolation() == plotting.SMOOTH:
+                # The reader's program scales it; the file holds its own pixels, which are fewer.
+                image.set_interpolation("none")
+    file, metadata = io.BytesIO(), FORMATS[looks.format]
+    # Names within an SVG depend on the salt; a PDF's fonts are of a type that journals take.
+    with matplotlib.rc_context({"svg.hashsalt": "aae_mx", "pdf.fonttype": 42}):
+        figure.savefig(file, format=looks.format, dpi=looks.pixels_per_inch, metadata=metadata)
+    return file.getvalue()
+
+
+def animate_run(model, out=None, dataset=None, seed=0, colours=None, legend=True):
     """Write training.gif, how q(z) of a trained model became p(z), into ``out``; returns the file.
 
     It shows the first N_MOVING held-out images; arguments as of ``plot_run``. Raises InputError
@@ -414,6 +504,8 @@ def animate_run(model, out=None, dataset=None, seed=0):
         prior,
         limit=plotting.shared_limit(codes[last], prior),
         ax=figure.subplots(),
+        colours=colours,
+        legend=legend,
     )
     # Laid out once, so that the axes do not tremble.
     figure.draw_without_rendering()
@@ -428,5 +520,5 @@ def animate_run(model, out=None, dataset=None, seed=0):
     except OSError as error:
         raise InputError(f"{MOVING}: cannot be drawn ({error})") from error
     write_aside(out / MOVING, lambda file: file.write(content))
-    _say_what_is_lacking(model.classes)
+    say_what_is_lacking(model.classes)
     return out / MOVING

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import shlex
 import statistics
 
 import numpy as np
 
 from aae_mx.config import Config
-from aae_mx.errors import ConfigError, option_name, option_text
+from aae_mx.errors import ConfigError
 from aae_mx.report import metrics, plotting
 from aae_mx.report.evaluate import METRICS
 from aae_mx.report.figures import plot_run, saved
 from aae_mx.report.series import complete
+from aae_mx.settings import as_options
 from aae_mx.text import say
 
 RESULTS, EMBEDDINGS = "results", "section_7_embeddings.png"
@@ -203,7 +203,7 @@ def _measured(rows, out, dataset, samples, quiet):
                 numbers.update(likelihood(model, dataset, samples))
             found.append(numbers)
             minutes.append(sum(read_history(run)["seconds"]) / 60)
-        options = _options({n: v for n, v in configs[0].given.items() if n != "seed"})
+        options = as_options({n: v for n, v in configs[0].given.items() if n != "seed"})
         for name, paper in experiment.numbers.items():
             title, form = SHOWN[name]
             values = [numbers[name] for numbers in found]
@@ -224,16 +224,6 @@ def _measured(rows, out, dataset, samples, quiet):
                     ]
                 )
     return lines, every
-
-
-def _options(settings):
-    """Settings as the options of ``python -m aae_mx.train``."""
-    parts = []
-    for name, value in settings.items():
-        parts.append(option_name(name))
-        if value is not True:
-            parts.append(shlex.quote(option_text(value)))
-    return " ".join(parts)
 
 
 def _mean(values, form):

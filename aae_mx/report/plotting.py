@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from aae_mx.errors import ConfigError
 from aae_mx.text import shortened
 
 # The post's scatter plots: 8 × 8 inches, points of size 8, the colour map "rainbow".
@@ -18,10 +19,18 @@ COLOUR_MAP = "rainbow"
 MANY_CLASSES = 12
 # Then each label's hue lies so far, of all hues, from the one before it: never twice the same.
 HUE_STEP = 0.276393
+# Okabe's and Ito's palette for all kinds of colour vision (jfly.uni-koeln.de/color), which goes by
+# this name. In this order, and with the first two darker, ten colours are as far apart as eight.
+SAFE = "safe"
+OKABE_ITO = "#0072B2 #D55E00 #56B4E9 #CC79A7 #E69F00 #009E73 #F0E442 #000000".split()
+# A colour map of so few colours is one of single colours, without any between them.
+SINGLE_COLOURS = 32
 # Names of classes: characters of each, inches of a line, and columns at most.
 NAME_LENGTH, NAME_INCHES, NAME_COLUMNS = 24, 0.18, 5
 # The width of a sheet of images in a figure that is saved.
 SHEET_PIXELS = 780
+# How one with nearly as many pixels, or more, is scaled.
+SMOOTH = "antialiased"
 # The post's decoded plane: z in [−4, 4]² in steps of 0.4.
 PLANE_EXTENT = 4.0
 PLANE_STEPS = 21
@@ -29,33 +38,48 @@ PLANE_STEPS = 21
 LAST_FRAMES = 7
 
 
-def scatter_codes(codes, labels=None, classes=None, title="q(z)", limit=None, ax=None):
+def scatter_codes(
+    codes,
+    labels=None,
+    classes=None,
+    title="q(z)",
+    limit=None,
+    ax=None,
+    colours=None,
+    legend=True,
+):
     """Codes (N, 2) as points: one colour per label with a legend, or one colour.
 
-    ``labels``: integers of shape (N,); ``classes``: their names in the legend, which makes the
-    figure wider where there are many. Axes are equal; ``limit`` sets them to ±limit.
+    ``labels``: integers of shape (N,), -1 (grey) for none; ``classes``: their names in the legend, which makes the
+    figure wider where there are many. Axes are equal; ``limit`` sets them to ±limit. ``colours``
+    as in ``class_colours``.
     """
     ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
     codes = np.asarray(codes)
     if codes.ndim != 2 or codes.shape[1] != 2:
         raise ValueError(f"codes of shape {codes.shape}: expected (N, 2); see project")
     if labels is None:
-        ax.scatter(codes[:, 0], codes[:, 1], s=POINT_SIZE, linewidths=0)
+        how = {} if colours is None else {"color": class_colours(1, colours)(0.0)}
+        ax.scatter(codes[:, 0], codes[:, 1], s=POINT_SIZE, linewidths=0, **how)
     else:
         labels = np.asarray(labels)
         n = len(classes) if classes is not None else int(labels.max(initial=0)) + 1
         classes = [str(label) for label in range(n)] if classes is None else classes
+        known = labels >= 0
+        if not known.all():
+            # Below the others.
+            ax.scatter(*codes[~known].T, s=POINT_SIZE, c="lightgrey", linewidths=0)
         points = ax.scatter(
-            codes[:, 0],
-            codes[:, 1],
+            *codes[known].T,
             s=POINT_SIZE,
-            c=labels,
-            cmap=COLOUR_MAP if n <= MANY_CLASSES else _colours(n),
+            c=labels[known],
+            cmap=class_colours(n, colours),
             vmin=0,
             vmax=max(n - 1, 1),
             linewidths=0,
         )
-        legend = _legend(ax, classes, points.cmap(points.norm(np.arange(n))))
+        if legend:
+            legend = _legend(ax, classes, points.cmap(points.norm(np.arange(n))))
         if n > MANY_CLASSES:
             _name(ax, codes, labels, classes)
     ax.set_title(title)
@@ -63,18 +87,50 @@ def scatter_codes(codes, labels=None, classes=None, title="q(z)", limit=None, ax
     if limit is not None:
         ax.set_xlim(-limit, limit)
         ax.set_ylim(-limit, limit)
-    if labels is not None and n > MANY_CLASSES and len(ax.figure.axes) == 1:
+    if labels is not None and legend and n > MANY_CLASSES and len(ax.figure.axes) == 1:
         _widen(ax.figure, legend)
     return ax
 
 
-def _colours(n):
-    """A colour map for more labels than a rainbow has colours: neighbours look unlike."""
+def class_colours(n, name=None):
+    """A matplotlib Colormap of ``n`` classes, which lie evenly on it: class i at i / (n - 1).
+
+    ``name``: one of matplotlib's colour maps, by default the post's, or "safe", which readers
+    with any colour vision can tell apart. Of more classes than a map has colours, neighbours look
+    unlike: of a continuous one (above MANY_CLASSES) they lie far apart, "safe" goes on with darker
+    and lighter ones (50 differ), others begin anew. Raises ConfigError for an unknown name.
+    """
     from aae_mx.report.canvas import matplotlib
 
-    hues = matplotlib.colormaps[COLOUR_MAP](HUE_STEP * np.arange(n) % 1)
+    if name == SAFE:
+        return matplotlib.colors.ListedColormap(_safe_colours(n))
+    try:
+        colours = matplotlib.colormaps[COLOUR_MAP if name is None else name]
+    except (KeyError, TypeError) as error:
+        expected = f"expected {SAFE}, or a colour map of matplotlib, as viridis or tab10"
+        raise ConfigError("colours", name, expected) from error
+    if colours.N <= SINGLE_COLOURS:
+        return matplotlib.colors.ListedColormap(colours(np.arange(n) % colours.N))
+    if n <= MANY_CLASSES:
+        return colours
+    hues = colours(HUE_STEP * np.arange(n) % 1)
     hues[1::2, :3] *= 0.6
     return matplotlib.colors.ListedColormap(hues)
+
+
+def _safe_colours(n):
+    """Okabe's and Ito's colours, then these half as bright, then lighter, and so on: (n, 3)."""
+    from aae_mx.report.canvas import matplotlib
+
+    palette = np.array([matplotlib.colors.to_rgb(colour) for colour in OKABE_ITO])
+    colours = [palette]
+    for turn in range(1, -(-n // len(palette))):
+        towards = np.full_like(palette, turn % 2 == 0)
+        # Black cannot be darker.
+        towards[palette.sum(axis=1) == 0] = 0.6 if turn % 2 else 1
+        share = 1 - 0.5 ** ((turn + 1) // 2)
+        colours.append(palette + share * (towards - palette))
+    return np.concatenate(colours)[:n]
 
 
 def _legend(ax, names, colours):
@@ -125,10 +181,11 @@ def _name(ax, codes, labels, names):
             ax.text(x, y, name, path_effects=[outline], clip_on=True, **how)
 
 
-def mark_heads(heads, names, ax):
+def mark_heads(heads, names, ax=None):
     """Mark the middle of each kind, (N, 2), with its name, on axes with codes."""
     from aae_mx.report import canvas
 
+    ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
     ax.scatter(heads[:, 0], heads[:, 1], s=60, marker="X", color="black", edgecolors="white")
     shown = [shortened(name, NAME_LENGTH // 2) for name in names]
     outline = canvas.matplotlib.patheffects.withStroke(linewidth=2, foreground="white")
@@ -139,16 +196,16 @@ def mark_heads(heads, names, ax):
     return ax
 
 
-def scatter_prior(codes, labels=None, classes=None, title="p(z)", limit=None, ax=None):
+def scatter_prior(codes, labels=None, classes=None, title="p(z)", *arguments, **more):
     """Samples of the prior, drawn as ``scatter_codes`` draws codes."""
-    return scatter_codes(codes, labels, classes, title, limit, ax)
+    return scatter_codes(codes, labels, classes, title, *arguments, **more)
 
 
-def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=None):
+def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=None, **looks):
     """An animation of codes that change: one frame for each of {epoch: codes (N, 2)}.
 
     Epoch 0 is before training. ``prior``: samples of it, (N, 2), which lie faintly behind; the
-    rest as ``scatter_codes``. Returns matplotlib's FuncAnimation.
+    rest, with ``colours`` and ``legend``, as ``scatter_codes``. Returns matplotlib's FuncAnimation.
     """
     from aae_mx.report.canvas import matplotlib
 
@@ -156,7 +213,7 @@ def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=No
     if prior is not None:
         ax.scatter(prior[:, 0], prior[:, 1], s=POINT_SIZE, color="0.85", linewidths=0)
     first = next(iter(snapshots.values()))
-    scatter_codes(first, labels, classes, limit=limit, ax=ax)
+    scatter_codes(first, labels, classes, limit=limit, ax=ax, **looks)
     points = ax.collections[prior is not None]
     for name in list(ax.texts):
         # They would not move with the points.
@@ -361,11 +418,12 @@ def loss_panels(history):
     return {label: columns for label, columns in panels.items() if columns}
 
 
-def loss_curves(history, axes=None):
+def loss_curves(history, axes=None, colours=None):
     """Axes of the history's columns by epoch: reconstruction, entropies, accuracies, errors.
 
     ``history``: {column: list of one value per epoch}, as in a run's history.csv; see
-    ``loss_panels`` for what is drawn. Returns the array of axes.
+    ``loss_panels`` for what is drawn. ``colours`` as in ``class_colours``, by default matplotlib's.
+    Returns the array of axes.
     """
     from aae_mx.report.canvas import matplotlib, pyplot
 
@@ -374,6 +432,10 @@ def loss_curves(history, axes=None):
         size = {"figsize": (5 * len(panels), 4), "layout": "constrained"}
         axes = np.atleast_1d(pyplot().subplots(1, len(panels), **size)[1])
     for ax, (label, columns) in zip(axes, panels.items()):
+        if colours is not None:
+            n = len(columns)
+            shades = class_colours(n, colours)(np.linspace(0, 1, n))
+            ax.set_prop_cycle(color=shades)
         for column, name in columns.items():
             ax.plot(history["epoch"], history[column], marker=".", label=name)
         ax.set_xlabel("epoch")
@@ -454,7 +516,7 @@ def tile(images, columns, rest=0):
 
 def _show(ax, sheet, **kwargs):
     # A sheet of large images may have more pixels than the figure, or nearly as many.
-    smooth = "nearest" if max(sheet.shape[:2]) < 0.8 * SHEET_PIXELS else "antialiased"
+    smooth = "nearest" if max(sheet.shape[:2]) < 0.8 * SHEET_PIXELS else SMOOTH
     ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation=smooth, **kwargs)
 
 
