@@ -26,6 +26,7 @@ setup(
             "data/mnist/README.md",
             "explore/page.html",
             "report/page.html",
+            "py.typed",
         ]
     },
     # Optional: without a C compiler, MXNet's own, slower operator is used. It is no Python
@@ -49,13 +50,15 @@ setup(
         "matplotlib>=3.5.2",
         "pillow>=8",  # which matplotlib needs, too
         "click>=8.0",
-        "scikit-learn>=1.2",
+        "scikit-learn>=1.6",
         "setuptools; python_version>='3.12'",  # for the distutils that mxnet imports
     ],
     extras_require={
         "dev": [
             *("pytest>=7", "pytest-xdist>=3.2", "hypothesis", "ruff"),
             *("nbclient", "nbformat", "ipykernel", *ONNX, "playwright>=1.40"),
+            # Of which the last that takes NumPy below 2.
+            *("mypy>=1.10", "pandas<3; python_version<'3.13'", "pandas; python_version>='3.13'"),
         ],
         "onnx": ONNX,
         "bench": ["torch>=2", "jax", "optax"],

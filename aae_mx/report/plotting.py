@@ -50,9 +50,9 @@ def scatter_codes(
 ):
     """Codes (N, 2) as points: one colour per label with a legend, or one colour.
 
-    ``labels``: integers of shape (N,), -1 (grey) for none; ``classes``: their names in the legend, which makes the
-    figure wider where there are many. Axes are equal; ``limit`` sets them to ±limit. ``colours``
-    as in ``class_colours``.
+    ``labels``: integers of shape (N,), -1 (grey) for none; ``classes``: their names in the legend,
+    which makes the figure wider where there are many. Axes are equal; ``limit`` sets them to
+    ±limit. ``colours`` as in ``class_colours``.
     """
     ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
     codes = np.asarray(codes)
