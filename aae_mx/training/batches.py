@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from aae_mx.backend import mx, settle_threads
@@ -22,7 +24,11 @@ class Batch(dict):
     draws.
     """
 
-    __getattr__ = dict.get
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+    else:
+        __getattr__ = dict.get
 
     def first(self, n):
         """The same of the first ``n`` images only."""
