@@ -11,7 +11,7 @@ import threading
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Callable, Optional, TextIO
+from typing import Callable, Optional, TextIO
 
 from aae_mx.errors import InputError
 from aae_mx.hints import PathLike
@@ -26,7 +26,7 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 NO_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
 
 
-def write_aside(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
+def write_aside(path: PathLike, write: Callable[..., object]) -> None:
     """Call ``write(file)`` on a binary file beside ``path``, then rename it to ``path``."""
     path = Path(path)
     aside = path.with_name(f".{path.name}.tmp")
