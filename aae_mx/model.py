@@ -38,7 +38,8 @@ class AAE:
     A model can be copied and pickled; a copy has weights of its own.
     """
 
-    run = epoch = None
+    run: Optional[Path] = None
+    epoch: Optional[int] = None
 
     def __init__(self, config, image_shape, classes, feature_names=None):
         self.config, self.feature_names = config, feature_names

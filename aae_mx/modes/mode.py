@@ -79,6 +79,8 @@ class Mode:
     # Whether the pieces of p(z) stand for kinds, whether the decoder takes a kind beside the code,
     # whether that has to be told of an image to give it back, and whether the mode finds it.
     labels_are_pieces = decodes_labels = needs_labels = classifies = False
+    # Those of the last batch, see ``step``.
+    codes: NDArray
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
