@@ -28,8 +28,9 @@ PathLike = Union[str, "os.PathLike[str]"]
 # What decides random numbers, as numpy.random.default_rng takes it.
 Seed = Union[None, int, Sequence[int]]
 Shape = tuple[int, ...]
-# Of N images, int64 (N,); None where there are none.
+# Of N images, int64 (N,); None where there are none. And what may be given for them.
 Labels = Optional["np.ndarray"]
+LabelsLike = Union[None, int, Sequence[int], "np.ndarray"]
 # {name: (dtype, shape)} of arrays.
 Shapes = dict[str, tuple[str, Shape]]
 

@@ -49,7 +49,7 @@ MAX_BYTES = 2**30
 @option_seed("Decides the prior samples.")
 @option_overwrite()
 def main(
-    run: Path, out: Any, split: Optional[str], seed: int, overwrite: bool, **places: Optional[str]
+    run: Path, out: Any, split: Optional[str], seed: int, overwrite: bool, **places: Any
 ) -> None:
     """Encode images and write the codes to an npz file, beside as many prior samples, or as CSV.
 

@@ -76,7 +76,7 @@ def main(
     samples: Optional[int],
     seed: int,
     overwrite: bool,
-    **places: Optional[str],
+    **places: Any,
 ) -> None:
     """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
 

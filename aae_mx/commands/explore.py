@@ -32,7 +32,7 @@ from aae_mx.text import say
 @option_seed("Decides the prior samples.")
 @option_overwrite()
 def main(
-    run: Path, out: Any, grid: Optional[int], seed: int, overwrite: bool, **places: Optional[str]
+    run: Path, out: Any, grid: Optional[int], seed: int, overwrite: bool, **places: Any
 ) -> None:
     """Write one HTML file in which the plane of codes can be explored, without a network.
 

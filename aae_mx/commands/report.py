@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import click
 
@@ -24,7 +24,7 @@ from aae_mx.text import say
 @option_place()
 @option_seed("Decides prior samples and projections.")
 @option_overwrite()
-def main(run: Path, out: Any, seed: int, overwrite: bool, **places: Optional[str]) -> None:
+def main(run: Path, out: Any, seed: int, overwrite: bool, **places: Any) -> None:
     """Write one HTML file about a run: settings, curves, figures and numbers.
 
     It needs no network and no other file. The figures are those of plot, the numbers those of
