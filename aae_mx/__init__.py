@@ -1,12 +1,22 @@
 """Adversarial Autoencoders (Makhzani et al., arXiv 1511.05644) in MXNet Gluon.
 
-Four names do most of the work::
+Train, go on, read again, use::
 
     import aae_mx
     model = aae_mx.fit(aae_mx.Config(prior="swiss_roll", labels="all"))
-    model = aae_mx.load("runs/swiss_roll_supervised")
     model = aae_mx.resume("runs/swiss_roll_supervised", epochs=20)
+    model = aae_mx.load("runs/swiss_roll_supervised")
     codes = model.encode(images)
+
+The names that matter:
+
+* Config: all that decides what is trained; its keywords are the options of
+  ``python -m aae_mx.train --help``, with underscores.
+* fit, resume, load: of a Config, or of the directory of a run, the trained model, an
+  ``aae_mx.model.AAE``, which can encode, decode, sample, reconstruct and classify.
+* Dataset: images or rows of features to train on, as ``Dataset.from_arrays(X, y)`` makes one.
+* AdversarialAutoencoder, AAEClassifier, AAEClusterer: the same as estimators of scikit-learn.
+* StopTraining: what a callback of ``fit`` raises to end the training.
 
 They and the modules are imported on first use, so that ``aae_mx.priors`` and
 ``aae_mx.report.plotting`` can be used without loading MXNet.
@@ -42,6 +52,24 @@ _HOME = {
     "StopTraining": "errors",
 }
 __all__ = sorted(_HOME)
+
+# Type checkers take any name of this kind for True, and see what is imported lazily.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from aae_mx import data as data
+    from aae_mx import errors as errors
+    from aae_mx import model as model
+    from aae_mx import priors as priors
+    from aae_mx import report as report
+    from aae_mx.config import Config as Config
+    from aae_mx.data import Dataset as Dataset
+    from aae_mx.errors import StopTraining as StopTraining
+    from aae_mx.estimators import AAEClassifier as AAEClassifier
+    from aae_mx.estimators import AAEClusterer as AAEClusterer
+    from aae_mx.estimators import AdversarialAutoencoder as AdversarialAutoencoder
+    from aae_mx.model import load as load
+    from aae_mx.training.loop import fit as fit
+    from aae_mx.training.loop import resume as resume
 
 
 def __getattr__(name):

@@ -1,5 +1,7 @@
 """``aae-mx``, or ``python -m aae_mx``: every command under one name."""
 
+from __future__ import annotations
+
 from importlib import import_module
 
 import click
@@ -26,7 +28,7 @@ COMMANDS = (
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="aae-mx")
-def main():
+def main() -> None:
     """Adversarial Autoencoders in MXNet Gluon."""
 
 

@@ -4,16 +4,20 @@ MXNet 1.9.1 is the last release. It reads its thread settings when it is loaded,
 that NumPy 1.24 and 2.0 removed, and from Python 3.12 on needs setuptools for distutils.
 """
 
+from __future__ import annotations
+
 import ctypes
 import functools
 import os
 import platform
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
+from aae_mx.hints import Context
 from aae_mx.threads import Neighbours, usable_cores
 
 
@@ -109,7 +113,11 @@ def _load_mxnet():
     return mxnet
 
 
-def __getattr__(name):
+# Made on first use, see below.
+mx: Any
+
+
+def __getattr__(name: str) -> Any:
     # On first use, as it takes seconds, and the settings of a mode are read without it.
     if name == "mx":
         return _mxnet()
@@ -122,12 +130,12 @@ def _mxnet():
     return globals()["mx"]
 
 
-def n_threads():
+def n_threads() -> int:
     """How many threads compute an operator: MXNet read it when it was loaded."""
     return int(os.environ.get("OMP_NUM_THREADS") or 1)
 
 
-def release_threads():
+def release_threads() -> None:
     """Let this thread's OpenMP team go: call it before many short operations.
 
     Copying a large array to or from MXNet leaves a team of threads in the calling thread,
@@ -142,7 +150,7 @@ def release_threads():
     pause(1)  # omp_pause_soft
 
 
-def let_threads_sleep():
+def let_threads_sleep() -> None:
     """The opposite: make libgomp's threads sleep while they wait, until ``release_threads``.
 
     Beside another program that computes, spinning is what takes the core from the thread that
@@ -165,7 +173,7 @@ def _neighbours():
     return Neighbours(n_threads())
 
 
-def settle_threads(at_once=False):
+def settle_threads(at_once: bool = False) -> None:
     """Choose how threads wait in the steps to come; call it before each.
 
     It looks for other programs a few times a second, and ``at_once`` sets what it last found:
@@ -176,7 +184,7 @@ def settle_threads(at_once=False):
         (let_threads_sleep if neighbours.crowded else release_threads)()
 
 
-def context(name):
+def context(name: str) -> Context:
     """The MXNet context called ``cpu``, ``gpu`` or ``gpu(N)``.
 
     Raises ConfigError for any other name and for a GPU that is not there.

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any, Collection, Optional
 
 from aae_mx import modes, priors, recipes
 from aae_mx.errors import ConfigError, option_name
+from aae_mx.hints import PathLike
 from aae_mx.settings import FROM_RECIPE, IN_MEMORY, Setting
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "softrelu", "softsign")
@@ -285,21 +287,21 @@ OF_ROWS = {
 PLACES = {"images": "pictures", "data_dir": "IDX files", "data": "arrays"}
 
 
-def mode_settings(mode, prior=None):
+def mode_settings(mode: str, prior: Optional[str] = None) -> dict[str, Setting]:
     """The settings of a mode, {name: Setting} in order; of one prior, or of all.
 
     Raises ConfigError for a mode or prior that there is not.
     """
-    mode = modes.find(mode)
+    chosen = modes.find(mode)
     kinds = priors.PRIORS.values() if prior is None else (priors.find(prior),)
-    settings = [*COMMON, *mode.all_settings()]
+    settings = [*COMMON, *chosen.all_settings()]
     settings += [setting for kind in kinds for setting in kind.settings().values()]
     return {setting.name: setting for setting in settings}
 
 
-def all_settings():
+def all_settings() -> dict[str, Setting]:
     """The settings of all modes and priors, {name: Setting}; where defaults differ, the first."""
-    found = {}
+    found: dict[str, Setting] = {}
     for mode in modes.MODES:
         found = {**mode_settings(mode), **found}
     return found
@@ -316,7 +318,7 @@ class Config:
     elsewhere means "not given".
     """
 
-    def __init__(self, /, **given):
+    def __init__(self, /, **given: Any) -> None:
         if isinstance(given.get("prior"), priors.Prior):
             given = {**_of_prior(given["prior"]), **given, "prior": given["prior"].name}
         for name in ("mode", "prior"):
@@ -395,7 +397,7 @@ class Config:
             )
         modes.find(self.mode).check(self)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         # Only asked for what is no ordinary attribute.
         values = self.__dict__.get("_values", {})
         if name in values:
@@ -422,28 +424,28 @@ class Config:
     def __reduce__(self):
         return Config.from_dict, (self.to_dict(), list(self.given))
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> Config:
         """Another Config with ``changes`` to what was given; all else follows from that anew."""
         return Config(**{**self.given, **changes})
 
-    def values_changed(self, **changes):
+    def values_changed(self, **changes: Any) -> Config:
         """The same with other values of some settings, and no other consequence."""
         new = [name for name, value in changes.items() if value != self._values[name]]
         return Config.from_dict({**self._values, **changes}, [*self.given, *new])
 
     @property
-    def prior_object(self):
+    def prior_object(self) -> priors.Prior:
         """The Prior with its settings."""
         kind = priors.find(self.prior)
         return kind(**{field: self._values[s.name] for field, s in kind.settings().items()})
 
     @property
-    def labels_kind(self):
+    def labels_kind(self) -> str:
         """``"none"``, ``"some"`` or ``"all"``."""
         return _facts(self._values)["labels"]
 
     @property
-    def name(self):
+    def name(self) -> str:
         """A name for the run: what the mode calls it, and what differs in data and networks."""
         parts = list(modes.find(self.mode).names(self))
         if self.data_dir is not None:
@@ -459,21 +461,21 @@ class Config:
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(parts))
 
     @property
-    def data_kind(self):
+    def data_kind(self) -> str:
         """``"images"``, ``"folder"`` or ``"rows"``, of features."""
         return _data_kind(self._values)
 
     @property
-    def place_name(self):
+    def place_name(self) -> Optional[str]:
         """Which of PLACES has the data, or None for those that are found by a name."""
         return next((name for name in PLACES if self._values[name] is not None), None)
 
     @property
-    def place(self):
+    def place(self) -> Optional[str]:
         """Where they are."""
         return self.place_name and self._values[self.place_name]
 
-    def moved(self, **places):
+    def moved(self, **places: Optional[PathLike]) -> Config:
         """The same with the data at another place, if one is given by its name in PLACES.
 
         Raises ConfigError for a place of another kind than it has. Arrays that were in memory may
@@ -490,21 +492,23 @@ class Config:
                 raise ConfigError(name, place, f"the run was trained on {where}{instead}")
         return self.values_changed(**places)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Every setting of its mode and prior, {name: value}, as JSON can hold it."""
         return dict(self._values)
 
     @classmethod
-    def from_dict(cls, settings, given=()):
+    def from_dict(cls, settings: dict[str, Any], given: Collection[str] = ()) -> Config:
         """The inverse of ``to_dict``; ``given``: the names of what was given.
 
         A setting that a run of an earlier version does not have is at its own default, at which
         it has no effect, whatever the recipe of today says. Raises ConfigError for an unknown name
         or a bad value.
         """
-        names = [settings.get(name) for name in ("mode", "prior")]
+        mode, prior = settings.get("mode"), settings.get("prior")
         # What is no text is refused below.
-        known = mode_settings(*names) if all(isinstance(n, str) for n in names) else {}
+        known: dict[str, Setting] = {}
+        if isinstance(mode, str) and isinstance(prior, str):
+            known = mode_settings(mode, prior)
         defaults = {n: s.default for n, s in known.items() if s.default is not None}
         config = cls(**{**defaults, **settings})
         # All are as they were, whatever a recipe says today; but that was not asked for.

@@ -1,5 +1,9 @@
 """What can go wrong through a user's input; each message is one line that says what to do."""
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class AAEError(Exception):
     """The base of the others; catch it to catch them all."""
@@ -12,7 +16,7 @@ class ConfigError(AAEError, ValueError):
     ``message`` says what is wrong with ``value``, without the two.
     """
 
-    def __init__(self, field, value, message):
+    def __init__(self, field: str, value: Any, message: str) -> None:
         super().__init__(f"{field}={value!r}: {message}")
         self.field, self.value, self.message = field, value, message
         # A flag has no value.
@@ -30,7 +34,7 @@ class Interrupted(AAEError):
     ``signal`` is its number; the command line ends with exit code 128 + that, as shells have it.
     """
 
-    def __init__(self, signal, message):
+    def __init__(self, signal: int, message: str) -> None:
         super().__init__(message)
         self.signal = signal
 
@@ -43,11 +47,11 @@ class StopTraining(Exception):
     """
 
 
-def option_name(field):
+def option_name(field: str) -> str:
     """The option of a field of Config: data_dir is --data-dir."""
     return "--" + field.replace("_", "-")
 
 
-def option_text(value):
+def option_text(value: object) -> str:
     """``value`` as it is written on the command line: (1000, 1000) is 1000,1000."""
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)

@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import tempfile
 from pathlib import Path
+from typing import Any, Optional, TypeVar
 
 import numpy as np
 from sklearn.base import (
@@ -31,6 +32,7 @@ from sklearn.utils.validation import (
 
 from aae_mx.config import DEFAULT_MODE, PLACES, Config, all_settings, mode_settings
 from aae_mx.data.arrays import UNKNOWN, is_unknown
+from aae_mx.hints import ArrayLike
 
 # Settings that an estimator has from its data, or as random_state; and what it has besides.
 FROM_DATA = (*PLACES, "dataset", "transpose", "image_size", "channels", "limit", "seed")
@@ -41,6 +43,8 @@ _READ = {"dtype": "numeric", "ensure_2d": True}
 # Rows at once in a prediction: always as many, so that it does not depend on the others.
 ROWS = 256
 
+Estimator = TypeVar("Estimator", bound="AdversarialAutoencoder")
+
 
 def _parameters(mode):
     """The names of the parameters of an estimator of a mode, or of all modes."""
@@ -49,7 +53,7 @@ def _parameters(mode):
     return [name for name in names if mode is None or name != "mode"]
 
 
-def with_parameters(cls):
+def with_parameters(cls: type[Estimator]) -> type[Estimator]:
     """Give an estimator a signature, where scikit-learn looks for the names of parameters."""
     names = [*_parameters(cls._mode), *OWN]
 
@@ -63,8 +67,8 @@ def with_parameters(cls):
     kind = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter(name, kind, default=OWN.get(name)) for name in names]
     this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    __init__.__signature__ = inspect.Signature([this, *parameters])
-    cls.__init__ = __init__
+    __init__.__signature__ = inspect.Signature([this, *parameters])  # type: ignore[attr-defined]
+    cls.__init__ = __init__  # type: ignore[method-assign]
     return cls
 
 
@@ -104,9 +108,9 @@ class AdversarialAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     kinds are. Rows are scaled inside, see ``scale``; y has -1 where the label is not known.
     """
 
-    _mode = None
+    _mode: Optional[str] = None
 
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: Optional[ArrayLike] = None) -> AdversarialAutoencoder:
         """Train on rows X (N, features), with labels y (N,) where given; returns self.
 
         Raises ValueError for what cannot be used, in one line.
@@ -181,27 +185,30 @@ class AdversarialAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         whole = [np.concatenate([b, np.repeat(b[-1:], ROWS - len(b), axis=0)]) for b in blocks]
         return np.concatenate([function(w)[: len(b)] for w, b in zip(whole, blocks)])
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Codes of rows X, float32 (N, code_dim)."""
         rows = self._rows(X)
         return self._in_blocks(self.model_.encode, rows)
 
-    def inverse_transform(self, Z, labels=None):
+    def inverse_transform(self, Z: ArrayLike, labels: Optional[ArrayLike] = None) -> np.ndarray:
         """Rows of codes Z (N, code_dim), (N, features) in the units of the data.
 
         ``labels``: one or N, for modes whose decoder takes a label beside the code.
         """
         check_is_fitted(self)
-        Z = check_array(Z, dtype=np.float32)
-        rows = self.model_.decode(Z, self._positions(labels))
-        return rows.reshape(len(Z), -1)
+        codes = check_array(Z, dtype=np.float32)
+        rows = self.model_.decode(codes, self._positions(labels))
+        return rows.reshape(len(codes), -1)
 
-    def reconstruct(self, X, labels=None):
+    def reconstruct(self, X: ArrayLike, labels: Optional[ArrayLike] = None) -> np.ndarray:
         """Rows X, encoded and decoded: (N, features). ``labels`` as ``inverse_transform``."""
         rows = self._rows(X)
-        return self.model_.reconstruct(rows, self._positions(labels, len(X))).reshape(len(X), -1)
+        again = self.model_.reconstruct(rows, self._positions(labels, len(rows)))
+        return again.reshape(len(rows), -1)
 
-    def sample(self, n, labels=None, random_state=0):
+    def sample(
+        self, n: int, labels: Optional[ArrayLike] = None, random_state: Any = 0
+    ) -> np.ndarray:
         """``n`` new rows, (n, features): samples of the prior, decoded.
 
         ``labels``: of ``classes_``, one or n; for modes without kinds, none.
@@ -212,7 +219,7 @@ class AdversarialAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         rows = self.model_.sample(n, self._positions(labels), int(random_state))
         return rows.reshape(n, -1)
 
-    def score(self, X, y=None):
+    def score(self, X: ArrayLike, y: Optional[ArrayLike] = None) -> float:
         """Minus the mean squared error of reconstructed rows, a value's, as scaled; 0 is perfect.
 
         ``y`` is needed only where the decoder has to be told.
@@ -254,7 +261,7 @@ class AAEClassifier(ClassifierMixin, AdversarialAutoencoder):
 
     _mode = "classification"
 
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> AAEClassifier:  # type: ignore[override]
         """Train on rows X (N, features) and labels y (N,), -1 where unknown; returns self."""
         X = validate_data(self, X, **_READ, ensure_min_samples=2)
         if y is None:
@@ -264,16 +271,18 @@ class AAEClassifier(ClassifierMixin, AdversarialAutoencoder):
             )
         return self._fit(X, y)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Probabilities of ``classes_``, float32 (N, classes)."""
         rows = self._rows(X)
         return self._in_blocks(self.model_.classify, rows)
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """The class of each row, (N,)."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
-    def score(self, X, y, sample_weight=None):
+    def score(  # type: ignore[override]
+        self, X: ArrayLike, y: ArrayLike, sample_weight: Optional[ArrayLike] = None
+    ) -> float:
         """The share of rows whose class is told right."""
         return ClassifierMixin.score(self, X, y, sample_weight)
 
@@ -288,17 +297,17 @@ class AAEClusterer(ClusterMixin, AdversarialAutoencoder):
 
     _mode = "clustering"
 
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: Optional[ArrayLike] = None) -> AAEClusterer:
         """Find clusters of rows X (N, features); returns self. ``y`` is not used."""
         super().fit(X)
         self.labels_ = self.predict(X)
         return self
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Probabilities of the clusters, float32 (N, clusters)."""
         rows = self._rows(X)
         return self._in_blocks(self.model_.classify, rows)
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """The cluster of each row, int64 (N,)."""
         return self.predict_proba(X).argmax(axis=1)

@@ -14,11 +14,13 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Optional
 
 import numpy as np
 
 from aae_mx import __version__
 from aae_mx.errors import AAEError, InputError
+from aae_mx.hints import AAE
 
 METADATA = "model.json"
 # Held-out images on which every file is run, and by how much it may differ from MXNet: of the
@@ -29,7 +31,7 @@ TOLERANCE = 1e-5
 OPERATOR_SET, IR_VERSION = 13, 7
 
 
-def need_onnx():
+def need_onnx() -> tuple[ModuleType, ModuleType]:
     """The modules onnx and onnxruntime. Raises InputError if one is missing."""
     try:
         import onnx
@@ -63,13 +65,13 @@ def _onnx_mapping():
         del onnx.mapping
 
 
-def files(model):
+def files(model: AAE) -> list[str]:
     """The names of the files that ``export`` writes."""
     ends = (".onnx", "-symbol.json", "-0000.params")
     return [*(name + end for name in model.mode.exports() for end in ends), METADATA]
 
 
-def metadata(model):
+def metadata(model: AAE) -> dict[str, Any]:
     """What someone needs to know who has only the files: a dictionary for JSON."""
     config, prior = model.config, model.config.prior_object
     about = {
@@ -98,7 +100,7 @@ def metadata(model):
     return about
 
 
-def export(model, images, out, labels=None):
+def export(model: AAE, images: np.ndarray, out: Path, labels: Optional[np.ndarray] = None) -> float:
     """Write the ``files`` of a trained model into the directory ``out``, made if need be.
 
     ``images``: held-out ones, uint8 (N, *image_shape), on which each file is run, and their
@@ -116,8 +118,8 @@ def export(model, images, out, labels=None):
         values["kinds"] = kinds[0] if kinds else model.classify(images)
     about = metadata(model)
     worst = 0.0
-    with tempfile.TemporaryDirectory() as aside:
-        aside = Path(aside)
+    with tempfile.TemporaryDirectory() as directory:
+        aside = Path(directory)
         for name, (inputs, output, function) in model.mode.exports().items():
             given = {key: values[key] for key in inputs}
             wanted = decoded if output == "images" else values[output]

@@ -1,5 +1,7 @@
 """Files that outlive a crash and are not trusted: written aside, locked, read within limits."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
@@ -9,8 +11,10 @@ import threading
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Callable, Optional, TextIO
 
 from aae_mx.errors import InputError
+from aae_mx.hints import PathLike
 from aae_mx.text import say
 
 LOCK = ".lock"
@@ -22,7 +26,7 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 NO_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
 
 
-def write_aside(path, write):
+def write_aside(path: PathLike, write: Callable[..., object]) -> None:
     """Call ``write(file)`` on a binary file beside ``path``, then rename it to ``path``."""
     path = Path(path)
     aside = path.with_name(f".{path.name}.tmp")
@@ -44,7 +48,7 @@ def write_aside(path, write):
             raise InputError(f"{path}: cannot be written ({error})") from error
 
 
-def flush(descriptor):
+def flush(descriptor: int) -> None:
     """Make what was written last through a loss of power, as far as the file system can."""
     try:
         os.fsync(descriptor)
@@ -83,7 +87,7 @@ def _uninterrupted():
         before(*caught[0])
 
 
-def never_through_a_link(path, flags):
+def never_through_a_link(path: str, flags: int) -> int:
     """An ``opener`` for files of a run, which may come from a stranger."""
     try:
         return os.open(path, flags | os.O_NOFOLLOW, 0o666)
@@ -93,7 +97,7 @@ def never_through_a_link(path, flags):
         raise
 
 
-def lock(directory, message=TRAINING, wait=False):
+def lock(directory: Path, message: str = TRAINING, wait: bool = False) -> TextIO:
     """An open file that holds the directory's lock; it ends with the process at the latest.
 
     If another process holds it, waits until it does not, or raises InputError with the ``message``.
@@ -122,7 +126,7 @@ def _warn_of_no_locks(directory):
     )
 
 
-def read_text(path, name, limit):
+def read_text(path: Path, name: str, limit: int) -> str:
     """The text of the file ``name`` in the run ``path``, of at most ``limit`` bytes."""
     with open(inside(path, path / name), "rb") as file:
         content = file.read(limit + 1)
@@ -131,7 +135,7 @@ def read_text(path, name, limit):
     return content.decode("utf-8")
 
 
-def inside(path, file):
+def inside(path: Path, file: Path) -> Path:
     """``file``, unless it is a link that leads out of the run's directory ``path``."""
     try:
         real = file.resolve()
@@ -143,7 +147,7 @@ def inside(path, file):
     return file
 
 
-def check_directory(path):
+def check_directory(path: PathLike) -> None:
     """Raise InputError unless ``path`` is, or can be made, a directory to write into.
 
     It makes nothing, so that it can come before the work whose results go there.
@@ -155,7 +159,7 @@ def check_directory(path):
         raise InputError(f"{path}: cannot be made or written (no permission in {place})")
 
 
-def make_directory(path):
+def make_directory(path: PathLike) -> None:
     """Make the directory ``path``, with those above it, if it is not there yet.
 
     Raises InputError if files cannot be written into it.
@@ -167,7 +171,7 @@ def make_directory(path):
         raise InputError(f"{path}: cannot be made ({error})") from error
 
 
-def free_bytes(path):
+def free_bytes(path: PathLike) -> Optional[int]:
     """How much room is left where ``path`` lies; None where the file system does not say."""
     try:
         usage = shutil.disk_usage(_existing(path))
@@ -176,7 +180,7 @@ def free_bytes(path):
     return usage.free if usage.total else None
 
 
-def megabytes(n):
+def megabytes(n: float) -> str:
     """``n`` bytes as a text, in MB."""
     return f"{n / 1e6:,.1f} MB"
 

@@ -1,12 +1,14 @@
 """A home directory for a user that has none, as a mere number in a container has."""
 
+from __future__ import annotations
+
 import os
 import stat
 import tempfile
 from pathlib import Path
 
 
-def give_home():
+def give_home() -> None:
     """Set HOME to a directory of this user's own in the system's temporary one.
 
     matplotlib, scikit-learn and this package keep files there, and fail without. If there is no

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -13,6 +13,18 @@ from aae_mx.config import PLACES, Config
 from aae_mx.data import load_dataset, scale
 from aae_mx.errors import ConfigError, InputError, option_name
 from aae_mx.files import inside
+from aae_mx.hints import (
+    Block,
+    Dataset,
+    Labels,
+    LabelsLike,
+    Mode,
+    Parameter,
+    PathLike,
+    Seed,
+    Shape,
+    Shapes,
+)
 from aae_mx.networks.build import initialise, n_weights
 from aae_mx.runs import checkpoint, directory
 from aae_mx.runs.checkpoint import OPTIMIZERS, Position, checkpoints
@@ -38,9 +50,17 @@ class AAE:
     A model can be copied and pickled; a copy has weights of its own.
     """
 
-    run = epoch = None
+    # A Path, of one that has a directory.
+    run: Any = None
+    epoch: Optional[int] = None
 
-    def __init__(self, config, image_shape, classes, feature_names=None):
+    def __init__(
+        self,
+        config: Config,
+        image_shape: Shape,
+        classes: Sequence[str],
+        feature_names: Optional[Sequence[str]] = None,
+    ) -> None:
         self.config, self.feature_names = config, feature_names
         self.mode = make_mode(config, image_shape, classes)
         self.image_shape, self.classes = self.mode.image_shape, self.mode.classes
@@ -51,28 +71,28 @@ class AAE:
         initialise(self.networks, config.seed, config.init_std, self.ctx)
 
     @property
-    def encoder(self):
+    def encoder(self) -> Block:
         return self.networks["encoder"]
 
     @property
-    def decoder(self):
+    def decoder(self) -> Block:
         return self.networks["decoder"]
 
     @property
-    def code_dim(self):
+    def code_dim(self) -> int:
         """Dimensions of a code."""
         return self.mode.code_dim
 
-    def parameters(self):
+    def parameters(self) -> dict[str, Parameter]:
         """The parameters of all networks, {"network/name": Gluon's Parameter}."""
         return self.mode.parameters()
 
-    def weights(self):
+    def weights(self) -> dict[str, np.ndarray]:
         """Their values, {"network/name": float32 array}, and what the scale has."""
         arrays = {name: p.data().asnumpy() for name, p in self.parameters().items()}
         return {**arrays, **self.scale.arrays()}
 
-    def set_weights(self, arrays):
+    def set_weights(self, arrays: dict[str, np.ndarray]) -> None:
         """Take values from what ``weights`` gives; more arrays do no harm.
 
         Raises InputError for a scale that none can be.
@@ -92,7 +112,7 @@ class AAE:
         self.set_weights(state["weights"])
 
     @property
-    def title(self):
+    def title(self) -> str:
         """What it is, in words: "swiss_roll, supervised"."""
         return ", ".join(modes.find(self.config.mode).names(self.config))
 
@@ -110,7 +130,7 @@ class AAE:
             parts.append(f"run {self.run}")
         return f"<AAE: {', '.join(parts)}>"
 
-    def encode(self, images):
+    def encode(self, images: np.ndarray) -> np.ndarray:
         """Codes z, float32 of shape (N, code_dim).
 
         ``images``: uint8 in 0–255 or floats in 0–1, of shape (N, *image_shape) or (N, pixels); of
@@ -119,7 +139,7 @@ class AAE:
         """
         return self._in_batches(self.mode.encode, self._checked(images), self.scale.apply)
 
-    def classify(self, images):
+    def classify(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of the kinds, float32 of shape (N, kinds), of modes that classify.
 
         Kinds are the classes, or of a mode that finds clusters these; ``mode.kinds`` has their
@@ -129,7 +149,7 @@ class AAE:
             raise InputError(f"the mode {self.config.mode} does not classify images")
         return self._in_batches(self.mode.classify, self._checked(images), self.scale.apply)
 
-    def decode(self, codes, labels=None):
+    def decode(self, codes: np.ndarray, labels: LabelsLike = None) -> np.ndarray:
         """Images, float32 in 0–1 of shape (N, *image_shape), from codes (N, code_dim).
 
         Of a scale that was measured, values as those of the data, float64.
@@ -174,7 +194,9 @@ class AAE:
             raise InputError(f"label {bad}: expected 0 to {n_labels - 1}")
         return np.eye(n_labels, dtype=np.float32)[labels]
 
-    def sample_prior(self, n, labels=None, seed=None):
+    def sample_prior(
+        self, n: int, labels: LabelsLike = None, seed: Seed = None
+    ) -> tuple[np.ndarray, Optional[np.ndarray]]:
         """``n`` codes of the prior and their labels (None where it has no pieces).
 
         ``labels``: one label or n of them, positions in ``mode.kinds``; none for a label drawn
@@ -194,18 +216,18 @@ class AAE:
         except ValueError as error:
             raise InputError(str(error)) from error
 
-    def decode_samples(self, codes, labels):
+    def decode_samples(self, codes: np.ndarray, labels: Optional[np.ndarray]) -> np.ndarray:
         """Images of what ``sample_prior`` gave."""
         return self.decode(codes, labels if self.mode.decodes_labels else None)
 
-    def sample(self, n, labels=None, seed=None):
+    def sample(self, n: int, labels: LabelsLike = None, seed: Seed = None) -> np.ndarray:
         """``n`` new images: prior samples, decoded. Arguments as in ``sample_prior``.
 
         Returns float32 in 0–1 of shape (n, *image_shape).
         """
         return self.decode_samples(*self.sample_prior(n, labels, seed))
 
-    def represent(self, images, labels=None):
+    def represent(self, images: np.ndarray, labels: LabelsLike = None) -> tuple[np.ndarray, ...]:
         """All that the decoder takes of images, as arguments of ``decode``: codes, and kinds.
 
         ``labels``: those of the images, as in ``decode``, for modes that have to be told
@@ -223,14 +245,14 @@ class AAE:
         rows = self._in_batches(both, images, self.scale.apply)
         return rows[:, : self.code_dim], rows[:, self.code_dim :]
 
-    def reconstruct(self, images, labels=None):
+    def reconstruct(self, images: np.ndarray, labels: LabelsLike = None) -> np.ndarray:
         """Images encoded and decoded: float32 in 0–1 of shape (N, *image_shape).
 
         ``labels`` as in ``represent``.
         """
         return self.decode(*self.represent(images, labels))
 
-    def error_norms(self, images, labels=None):
+    def error_norms(self, images: np.ndarray, labels: Labels = None) -> np.ndarray:
         """The L2 norm of x̂ − x of each image, float32 of shape (N,); ``images`` as in ``encode``.
 
         Both as the networks see them, after scaling.
@@ -296,12 +318,12 @@ class AAE:
         return np.concatenate(outputs)
 
 
-def make_mode(config, image_shape, classes):
+def make_mode(config: Config, image_shape: Shape, classes: Sequence[str]) -> Mode:
     """The Mode of a config; its networks take no memory yet."""
     return modes.find(config.mode)(config, image_shape, classes, context(config.ctx))
 
 
-def checkpoint_shapes(mode):
+def checkpoint_shapes(mode: Mode) -> Shapes:
     """The weights and optimizer states in a checkpoint of a mode, {name: (dtype, shape)}."""
     from aae_mx.training.optimizers import state_shapes
 
@@ -309,7 +331,7 @@ def checkpoint_shapes(mode):
     return {**weights, **scale.shapes(mode.config.scale, mode.n_pixels), **state_shapes(mode)}
 
 
-def check_room(path, modes_and_keep):
+def check_room(path: Optional[PathLike], modes_and_keep: Sequence[tuple[Mode, int]]) -> None:
     """Raise InputError unless ``path`` has room for the checkpoints of trainings.
 
     ``modes_and_keep``: of each its Mode and how many checkpoints stay at most.
@@ -322,7 +344,7 @@ def check_room(path, modes_and_keep):
     directory.check_room(path or directory.default_path(first), sizes)
 
 
-def describe(model, fingerprint):
+def describe(model: AAE, fingerprint: str) -> dict[str, Any]:
     """What config.json has of a model; ``fingerprint``: of its data."""
     config, names = model.config, model.feature_names
     return {
@@ -336,7 +358,7 @@ def describe(model, fingerprint):
     }
 
 
-def read_config(path):
+def read_config(path: PathLike) -> Config:
     """The Config of the run in the directory ``path``. Raises as ``load`` does."""
     return _config_of(path, read_description(path))
 
@@ -356,17 +378,17 @@ def _config_of(path, description):
 class Found(NamedTuple):
     """What ``read_run`` reads."""
 
-    model: Optional[AAE]
-    arrays: dict
+    model: AAE  # None where only the description was asked for
+    arrays: dict[str, np.ndarray]
     position: Optional[Position]
     fingerprint: str
 
     @property
-    def slim(self):
+    def slim(self) -> bool:
         return not any(name.startswith(OPTIMIZERS) for name in self.arrays)
 
 
-def load(path, ctx="cpu", skip_damaged=False):
+def load(path: PathLike, ctx: str = "cpu", skip_damaged: bool = False) -> AAE:
     """The trained model of the run in the directory ``path``, an ``aae_mx.model.AAE``.
 
     ``ctx``: where to compute, whatever the run was trained on. ``skip_damaged``: where the last
@@ -379,7 +401,12 @@ def load(path, ctx="cpu", skip_damaged=False):
     return found.model
 
 
-def read_run(path, changes, skip_damaged=False, only_described=False):
+def read_run(
+    path: PathLike,
+    changes: dict[str, Any],
+    skip_damaged: bool = False,
+    only_described: bool = False,
+) -> Found:
     """What the run in the directory ``path`` holds, as Found.
 
     Without a checkpoint the arrays are {} and the Position is None. ``changes`` are settings to
@@ -393,7 +420,7 @@ def read_run(path, changes, skip_damaged=False, only_described=False):
     config = config.moved(**places).values_changed(**changes)
     fingerprint = description["data"]
     if only_described:
-        return Found(None, {}, None, fingerprint)
+        return Found(None, {}, None, fingerprint)  # type: ignore[arg-type]
     shape, classes = description["image_shape"], description["classes"]
     try:
         expected = checkpoint_shapes(make_mode(config, shape, classes))
@@ -460,7 +487,7 @@ def _last_whole(files, read):
     return None
 
 
-def load_data(model, quiet=False, **places):
+def load_data(model: AAE, quiet: bool = False, **places: Optional[PathLike]) -> Dataset:
     """The Dataset that a trained model was trained on, with labels as the model has them.
 
     ``places``: where it is now, if it has been moved, by the name of a setting: ``images``,
@@ -495,7 +522,7 @@ def load_data(model, quiet=False, **places):
     raise InputError(f"{model.run}: the data are no longer {trained_on}{changed}")
 
 
-def check_data(model, dataset):
+def check_data(model: AAE, dataset: Dataset) -> None:
     """Raise InputError unless ``dataset`` is what a trained model was trained on."""
     description = read_description(model.run)
     if dataset.with_classes(model.classes).fingerprint() != description["data"]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Optional
 
 from aae_mx.errors import AAEError, InputError
+from aae_mx.hints import PathLike
 
-_loaded = set()
+_loaded: set[Path] = set()
 
 
-def load_plugin(path):
+def load_plugin(path: PathLike) -> ModuleType:
     """Run the Python file ``path``: what it derives from Prior and Mode can then be used by name.
 
     Returns the module; a file that was loaded before is not run again. Raises InputError, naming
@@ -26,7 +29,7 @@ def load_plugin(path):
     if where in _loaded:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, where)
-    if path.suffix != ".py" or not path.is_file() or spec is None:
+    if path.suffix != ".py" or not path.is_file() or spec is None or spec.loader is None:
         raise InputError(f"{path}: expected a Python file (.py) with priors or modes")
     module = importlib.util.module_from_spec(spec)
     # Dataclasses and pickles look for it there.
@@ -37,7 +40,7 @@ def load_plugin(path):
         raise
     except Exception as error:
         frame = error.__traceback__
-        lines = [None]
+        lines: list[Optional[int]] = [None]
         while frame is not None:
             if frame.tb_frame.f_code.co_filename == str(where):
                 lines.append(frame.tb_lineno)

@@ -25,18 +25,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, Optional
+from typing import Any, ClassVar, Optional
 
 import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
+from aae_mx.hints import Generator, Labels
 from aae_mx.settings import Setting
 
 # {name: class} of the priors that --prior takes; a subclass of Prior with a name joins them.
-PRIORS = {}
+PRIORS: dict[str, type[Prior]] = {}
 
 
-def setting(default, help, option=None, **limits):
+def setting(default: Any, help: str, option: Optional[str] = None, **limits: Any) -> Any:
     """A field of a prior. ``option``: its name among all settings; by default NAME_FIELD.
 
     ``limits``: at_least, above, below, choices; see ``settings.Setting``.
@@ -50,7 +51,7 @@ def setting(default, help, option=None, **limits):
 class Prior:
     """The base of all: ``draw`` is what a prior has to say for itself."""
 
-    name: ClassVar[Optional[str]] = None
+    name: ClassVar[str] = ""
     # Whether it falls into one piece per label, and whether it is drawn in pairs of dimensions.
     has_pieces: ClassVar[bool] = True
     paired: ClassVar[bool] = False
@@ -59,7 +60,7 @@ class Prior:
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        if cls.name is None:
+        if not cls.name:
             return
         there = PRIORS.get(cls.name)
         # A cell of a notebook that is run again replaces its own.
@@ -69,14 +70,17 @@ class Prior:
             raise InputError(f"the prior {cls.name!r} has no method draw")
         PRIORS[cls.name] = cls
 
-    def draw(self, n, rng, code_dim, labels, n_labels):
+    def draw(self, n: int, rng: Generator, code_dim: int, labels: Any, n_labels: int) -> np.ndarray:
         """``n`` codes, (n, code_dim), of the pieces ``labels``: integers in [0, n_labels), (n,).
 
         ``labels`` is None for a prior without pieces. ``rng``, a ``numpy.random.Generator``, is
         the only source of randomness.
         """
+        raise NotImplementedError
 
-    def sample(self, n, rng, code_dim=2, n_labels=10, labels=None):
+    def sample(
+        self, n: int, rng: Generator, code_dim: int = 2, n_labels: int = 10, labels: Labels = None
+    ) -> tuple[np.ndarray, Labels]:
         """``n`` codes, float32 (n, code_dim), and the pieces that they are from, int64 (n,).
 
         ``labels``: the piece of each, drawn evenly where none are given; None comes back for a
@@ -100,21 +104,22 @@ class Prior:
             )
         return codes, labels
 
-    def walk(self, steps, code_dim, label, n_labels):
+    def walk(self, steps: int, code_dim: int, label: int, n_labels: int) -> np.ndarray:
         """``steps`` codes along the main axis of a piece, (steps, code_dim), if it ``has_axes``.
 
         For pictures of what lies along it (paper, figure 4).
         """
+        raise NotImplementedError
 
     @classmethod
-    def check_dimensions(cls, code_dim):
+    def check_dimensions(cls, code_dim: int) -> None:
         """Raise ValueError for a number of dimensions that it cannot have."""
         if code_dim < 2 or (code_dim % 2 and cls.paired):
             kind = "an even" if cls.paired else "a"
             raise ValueError(f"code_dim={code_dim}: expected {kind} number of at least 2")
 
     @classmethod
-    def settings(cls):
+    def settings(cls) -> dict[str, Setting]:
         """Its fields as settings, {field: Setting}."""
         kinds = {"float": float, "int": int, "bool": bool, "str": str}
         made = {}
@@ -137,12 +142,12 @@ class Prior:
         return made
 
 
-def with_pieces():
+def with_pieces() -> list[str]:
     """The names of the priors that have a piece for each label."""
     return [name for name, kind in PRIORS.items() if kind.has_pieces]
 
 
-def find(name):
+def find(name: str) -> type[Prior]:
     """The class of a prior. Raises ConfigError for a name that no prior has."""
     if name not in PRIORS:
         raise ConfigError(
@@ -159,7 +164,14 @@ class Gaussian(Prior):
     has_pieces = False
     std: float = setting(1.0, "Standard deviation of the Gaussian.", "prior_std", above=0)
 
-    def draw(self, n, rng, code_dim, labels=None, n_labels=None):
+    def draw(
+        self,
+        n: int,
+        rng: Generator,
+        code_dim: int,
+        labels: Labels = None,
+        n_labels: Optional[int] = None,
+    ) -> np.ndarray:
         return self.std * rng.standard_normal((n, code_dim))
 
 
@@ -182,12 +194,14 @@ class GaussianMixture(Prior):
         1.4, "Distance of a petal's middle from the origin.", "mixture_shift", at_least=0
     )
 
-    def draw(self, n, rng, code_dim, labels, n_labels):
+    def draw(
+        self, n: int, rng: Generator, code_dim: int, labels: np.ndarray, n_labels: int
+    ) -> np.ndarray:
         x = self.shift + self.std_x * rng.standard_normal((n, code_dim // 2))
         y = self.std_y * rng.standard_normal((n, code_dim // 2))
         return self._turned(x, y, labels, n_labels)
 
-    def walk(self, steps, code_dim, label, n_labels):
+    def walk(self, steps: int, code_dim: int, label: int, n_labels: int) -> np.ndarray:
         along = self.shift + self.std_x * np.linspace(-2, 2, steps)
         x = np.repeat(along[:, None], code_dim // 2, axis=1)
         return self._turned(x, 0 * x, np.full(steps, label), n_labels).astype(np.float32)
@@ -213,10 +227,12 @@ class SwissRoll(Prior):
     radius: float = setting(3.0, "Outer radius of the swiss roll.", "roll_radius", above=0)
     turns: float = setting(2.0, "Turns of the swiss roll.", "roll_turns", above=0)
 
-    def draw(self, n, rng, code_dim, labels, n_labels):
+    def draw(
+        self, n: int, rng: Generator, code_dim: int, labels: np.ndarray, n_labels: int
+    ) -> np.ndarray:
         return self._at((labels[:, None] + rng.random((n, code_dim // 2))) / n_labels)
 
-    def walk(self, steps, code_dim, label, n_labels):
+    def walk(self, steps: int, code_dim: int, label: int, n_labels: int) -> np.ndarray:
         t = (label + (np.arange(steps) + 0.5) / steps) / n_labels
         return self._at(np.repeat(t[:, None], code_dim // 2, axis=1)).astype(np.float32)
 
@@ -239,7 +255,9 @@ class Uniform(Prior):
     name = "uniform"
     extent: float = setting(2.0, "Half the side of the uniform square.", "extent", above=0)
 
-    def draw(self, n, rng, code_dim, labels, n_labels):
+    def draw(
+        self, n: int, rng: Generator, code_dim: int, labels: np.ndarray, n_labels: int
+    ) -> np.ndarray:
         pairs = (code_dim + 1) // 2
         k = math.isqrt(n_labels - 1) + 1
         side = 2 * self.extent / k
@@ -248,7 +266,9 @@ class Uniform(Prior):
         return _interleave(x, y)[:, :code_dim]
 
 
-def categorical(n, rng, n_labels, labels=None):
+def categorical(
+    n: int, rng: Generator, n_labels: int, labels: Labels = None
+) -> tuple[np.ndarray, np.ndarray]:
     """One-hot rows, float32 (n, n_labels), of labels that are drawn evenly or given; and these.
 
     The prior of the kind y of an image (paper, section 5). It is no prior of --prior.

@@ -8,7 +8,7 @@ aae_mx.recipes`` prints the tables of the documentation.
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional
+from typing import Any, Optional
 
 from aae_mx.errors import AAEError, ConfigError, option_name, option_text
 
@@ -21,22 +21,22 @@ class Recipe:
     """
 
     title: str
-    when: dict
-    options: dict
+    when: dict[str, tuple[str, ...]]
+    options: dict[str, tuple[Any, str]]
     base: Optional[Recipe] = None
 
-    def fits(self, facts):
+    def fits(self, facts: dict[str, str]) -> bool:
         return all(facts.get(name) in values for name, values in self.when.items())
 
-    def all_options(self):
+    def all_options(self) -> dict[str, tuple[Any, str]]:
         """Its options and those of its bases, {setting: (value, reason)}."""
         return {**(self.base.all_options() if self.base else {}), **self.options}
 
-    def values(self):
+    def values(self) -> dict[str, Any]:
         return {name: value for name, (value, _) in self.all_options().items()}
 
 
-def choose(facts):
+def choose(facts: dict[str, str]) -> Recipe:
     """The Recipe for ``facts``: of those that fit, the one with most conditions.
 
     ``labels`` is ``"none"``, ``"some"`` or ``"all"`` here. Raises ConfigError for a recipe that
@@ -54,22 +54,22 @@ def choose(facts):
     return best[0]
 
 
-def names_for(mode):
+def names_for(mode: str) -> list[str]:
     """The names of the recipes that a mode has, as --recipe takes them."""
     return list(dict.fromkeys(name for recipe in of_mode(mode) for name in recipe.when["recipe"]))
 
 
-def of_mode(mode):
+def of_mode(mode: str) -> list[Recipe]:
     """The recipes of a mode."""
     return [recipe for recipe in (*TABLE, *ADDED) if mode in recipe.when["mode"]]
 
 
-def add(mode, options):
+def add(mode: str, options: dict[str, Any]) -> None:
     """Add the default recipe of a mode, {setting: value}."""
-    options = {name: (value, "") for name, value in options.items()}
-    when = {"mode": (mode,), "recipe": ("default",)}
+    reasons = {name: (value, "") for name, value in options.items()}
+    when: dict[str, tuple[str, ...]] = {"mode": (mode,), "recipe": ("default",)}
     ADDED[:] = [recipe for recipe in ADDED if recipe.when != when]
-    ADDED.append(Recipe(mode, when, options))
+    ADDED.append(Recipe(mode, when, reasons))
 
 
 ORIGINAL = Recipe(
@@ -384,10 +384,10 @@ TABLE = [
     *(REDUCTION_CONV, REDUCTION_LABELS_CONV),
 ]
 # Those of modes that are the user's own.
-ADDED = []
+ADDED: list[Recipe] = []
 
 
-def side_by_side(recipes):
+def side_by_side(recipes: list[Recipe]) -> str:
     """Recipes as columns of a Markdown table, a row for each setting in which they differ."""
     names = dict.fromkeys(name for recipe in recipes for name in recipe.all_options())
     rows = [["", *(recipe.title for recipe in recipes)], ["---"] * (len(recipes) + 1)]
@@ -398,7 +398,7 @@ def side_by_side(recipes):
     return _table(rows)
 
 
-def document():
+def document() -> str:
     """docs/recipes.md: every recipe with the reason for each value."""
     parts = [DOCUMENT]
     for recipe in TABLE:

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import shlex
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 from aae_mx.errors import ConfigError, option_name, option_text
 
@@ -51,7 +51,7 @@ class Setting:
     metavar: Optional[str] = None
     of_images: bool = False
 
-    def check(self, value):
+    def check(self, value: Any) -> Any:
         """``value`` as it is kept: numbers of NumPy and lists of JSON become Python's own.
 
         Raises ConfigError for another type, or what lies outside of the limits.
@@ -95,11 +95,11 @@ class Setting:
         if self.below is not None and item >= self.below:
             self.refuse(value, f"expected less than {self.below}")
 
-    def refuse(self, value, message):
+    def refuse(self, value: object, message: str) -> NoReturn:
         raise ConfigError(self.name, value, message)
 
 
-def as_options(settings):
+def as_options(settings: dict[str, Any]) -> str:
     """{name: value} as options of ``python -m aae_mx.train``, one text for a shell.
 
     None is no value of an option, so leave it out.

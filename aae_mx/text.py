@@ -7,6 +7,7 @@ import os
 import sys
 import unicodedata
 from contextlib import suppress
+from typing import TextIO
 
 from aae_mx.errors import InputError
 
@@ -26,7 +27,7 @@ def _stand_ins(error):
 codecs.register_error(LACKING, _stand_ins)
 
 
-def printable(text):
+def printable(text: str) -> str:
     """``text`` in one line that can be shown: a line's end becomes \\n, what is no UTF-8 \\xe9."""
     return text if text.isprintable() else "".join(map(_escaped, text))
 
@@ -40,12 +41,12 @@ def _escaped(character):
     return character
 
 
-def shortened(text, length):
+def shortened(text: str, length: int) -> str:
     """``text``, or as much of it as, with an ellipsis, is ``length`` characters long."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def say(text, err=False):
+def say(text: str, err: bool = False) -> None:
     """Print ``text`` on stdout, or on stderr, whatever characters they take.
 
     When nobody reads any more (``| head -1``), the text is dropped and the work goes on. Raises
@@ -64,7 +65,7 @@ def say(text, err=False):
         raise InputError(f"the output cannot be written ({error.strerror or error})") from error
 
 
-def to_nowhere(stream):
+def to_nowhere(stream: TextIO) -> None:
     """Let a stream that cannot be written take the rest without an error, at the end also."""
     with suppress(OSError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Optional
+
+from aae_mx.hints import PathLike
 
 # Seconds between two looks at the load of other programs, and how many cores of it make the
 # threads change their way of waiting, and change back.
 LOOK_EVERY, CROWDED_FROM, CROWDED_TO = 0.25, 0.25, 0.15
 
 
-def usable_cores(root="/"):
+def usable_cores(root: PathLike = "/") -> int:
     """How many cores this process can keep busy, at least 1.
 
     What its processor affinity and the CPU quotas of its containers leave. Of a quota the whole
@@ -30,11 +33,12 @@ def _cpus():
     return set(range(os.cpu_count() or 1))
 
 
-def cpu_quotas(root="/"):
+def cpu_quotas(root: PathLike = "/") -> list[float]:
     """The CPU quotas, in cores, of the control groups (Linux, version 1 and 2) of this process."""
     quotas = []
     for line in _read(Path(root, "proc/self/cgroup")).splitlines():
         _, controllers, group = line.split(":", 2)
+        files: tuple[str, ...]
         if not controllers:
             mount, files = "sys/fs/cgroup", ("cpu.max",)
         elif "cpu" in controllers.split(","):
@@ -65,13 +69,13 @@ class Neighbours:
     program on that core, or, if they do it by looking again and again, against it.
     """
 
-    def __init__(self, threads):
+    def __init__(self, threads: int) -> None:
         self.cpus = _cpus()
         self.spare = len(self.cpus) - threads
         self.crowded = False
         self.then = self._now()
 
-    def look(self):
+    def look(self) -> Optional[bool]:
         """Whether other programs need these cores now; None if the last look was just now."""
         if time.monotonic() - self.then[0] < LOOK_EVERY:
             return None

@@ -27,7 +27,7 @@ FLOORS = (
         "plot",
         "slim",
     ),
-    ("report", "explore", "export"),
+    ("report", "explore", "export", "estimators"),
     ("training.loop",),
     ("model",),
     ("config", "training"),
@@ -35,7 +35,7 @@ FLOORS = (
     ("networks",),
     ("priors", "recipes", "plugins", "runs", "data"),
     ("settings", "backend"),
-    ("errors", "files", "text", "threads", "home", "__init__"),
+    ("errors", "files", "text", "threads", "home", "hints", "__init__"),
 )
 
 
@@ -57,12 +57,14 @@ def floor_of(module):
 
 
 def imported(file):
-    """What a file imports of this package, also within functions, but not to run as a script."""
+    """What a file imports of this package, also within functions.
+
+    Not to run as a script, nor for type checkers alone.
+    """
     tree = ast.parse(file.read_text("utf-8"))
-    script = [
-        node for node in tree.body if isinstance(node, ast.If) and "__name__" in ast.dump(node)
-    ]
-    within = {id(inner) for node in script for inner in ast.walk(node)}
+    ifs = [node for node in tree.body if isinstance(node, ast.If)]
+    apart = [i for i in ifs if re.search("__name__|TYPE_CHECKING", ast.dump(i.test))]
+    within = {id(inner) for node in apart for part in node.body for inner in ast.walk(part)}
     for node in ast.walk(tree):
         if id(node) in within or not isinstance(node, ast.ImportFrom) or not node.module:
             continue

@@ -1,7 +1,11 @@
 """``python -m aae_mx.encode``: the codes of images, for use elsewhere."""
 
+from __future__ import annotations
+
 import csv
 import io
+from pathlib import Path
+from typing import Any, Iterable, Optional, Sequence
 
 import click
 import numpy as np
@@ -15,6 +19,7 @@ from aae_mx.commands.options import (
     writable_file,
 )
 from aae_mx.errors import ConfigError, option_name
+from aae_mx.hints import AAE
 from aae_mx.text import printable, say
 
 # Of the originals, as floats; no more are written.
@@ -43,7 +48,9 @@ MAX_BYTES = 2**30
 )
 @option_seed("Decides the prior samples.")
 @option_overwrite()
-def main(run, out, split, seed, overwrite, **places):
+def main(
+    run: Path, out: Any, split: Optional[str], seed: int, overwrite: bool, **places: Any
+) -> None:
     """Encode images and write the codes to an npz file, beside as many prior samples, or as CSV.
 
     Arrays: qz (N, code_dim), the codes; y (N,), the images' labels, if they have any; files (N,),
@@ -90,9 +97,13 @@ def main(run, out, split, seed, overwrite, **places):
     say(f"{out}: codes of {len(codes):,} {what}")
 
 
-def table(codes, names=None, files=None):
+def table(
+    codes: np.ndarray, names: Optional[Sequence[str]] = None, files: Optional[Iterable[str]] = None
+) -> str:
     """The codes as CSV, one row for each, with the names of classes and files, if there are any."""
-    columns = {f"z{i}": [f"{value:.9g}" for value in codes[:, i]] for i in range(codes.shape[1])}
+    columns: dict[str, Iterable[str]] = {
+        f"z{i}": [f"{value:.9g}" for value in codes[:, i]] for i in range(codes.shape[1])
+    }
     if names is not None:
         columns["label"] = names
     if files is not None:
@@ -104,7 +115,14 @@ def table(codes, names=None, files=None):
     return text.getvalue()
 
 
-def npz_arrays(model, pictures, codes, labels, files, seed):
+def npz_arrays(
+    model: AAE,
+    pictures: np.ndarray,
+    codes: np.ndarray,
+    labels: Optional[np.ndarray],
+    files: Optional[np.ndarray],
+    seed: int,
+) -> dict[str, np.ndarray]:
     """What an npz file holds, {name: array}; see ``main``.
 
     Without reconstructions where the mode has to be told labels that the images do not have.

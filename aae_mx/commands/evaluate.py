@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, Optional
 
 import click
 
@@ -23,7 +24,9 @@ class NumberOrFolder(click.ParamType):
 
     name = "images"
 
-    def convert(self, value, param, ctx):
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> Any:
         number = value.lstrip("-").isdigit()
         return click.IntRange(min=2).convert(value, param, ctx) if number else value
 
@@ -63,7 +66,18 @@ class NumberOrFolder(click.ParamType):
 )
 @option_seed("Decides prior samples and projections.")
 @option_overwrite()
-def main(runs, compare, out, images, split, likelihood, samples, seed, overwrite, **places):
+def main(
+    runs: tuple[Path, ...],
+    compare: bool,
+    out: Any,
+    images: tuple[Any, ...],
+    split: str,
+    likelihood: bool,
+    samples: Optional[int],
+    seed: int,
+    overwrite: bool,
+    **places: Any,
+) -> None:
     """Measure runs on held-out images: match of q(z) to p(z), labels, reconstruction, samples.
 
     The column "ideal" has what a perfect model would reach: the prior against itself, and for
@@ -83,7 +97,7 @@ def main(runs, compare, out, images, split, likelihood, samples, seed, overwrite
 
     n = next((given for given in reversed(images) if isinstance(given, int)), None)
     folder = next((given for given in reversed(images) if isinstance(given, str)), None)
-    results = []
+    results: list[dict[str, Any]] = []
 
     def text():
         return json.dumps({"runs": results}, indent=2) + "\n"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, Optional
+
 import click
 
 from aae_mx.commands.options import (
@@ -28,7 +31,9 @@ from aae_mx.text import say
 @option_place()
 @option_seed("Decides the prior samples.")
 @option_overwrite()
-def main(run, out, grid, seed, overwrite, **places):
+def main(
+    run: Path, out: Any, grid: Optional[int], seed: int, overwrite: bool, **places: Any
+) -> None:
     """Write one HTML file in which the plane of codes can be explored, without a network.
 
     It shows the codes of the held-out images by label before the prior, and decodes the code

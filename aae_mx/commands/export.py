@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,7 +17,7 @@ from aae_mx.text import say
 @click.option("--out", metavar="DIR", help="Where to write the files. [default: RUN/export]")
 @option_place()
 @option_overwrite()
-def main(run, out, overwrite, **places):
+def main(run: Path, out: Any, overwrite: bool, **places: Any) -> None:
     """Write encoder and decoder for use without this package: as ONNX, and in Gluon's format.
 
     encoder.onnx takes images (N, pixels), floats in 0-1, to codes (N, code_dim); decoder.onnx

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 import click
 
@@ -49,7 +50,17 @@ from aae_mx.errors import ConfigError
 @option_jobs()
 @option_seed("As of train.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def main(out, recipe, labelled, seeds, epochs, limit, jobs, seed, quiet):
+def main(
+    out: Path,
+    recipe: str,
+    labelled: tuple[int, ...],
+    seeds: int,
+    epochs: Optional[int],
+    limit: Optional[int],
+    jobs: int,
+    seed: int,
+    quiet: bool,
+) -> None:
     """Write the post's fifteen figures, the semi-supervised ones, an overview and the numbers.
 
     results.md and results.csv hold what evaluate measures, beside the original code's. Trains

@@ -1,18 +1,22 @@
 """What the commands have in common: one line and an exit code for every mistake, and options."""
 
+from __future__ import annotations
+
 import functools
 import os
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 import click
 
 from aae_mx import modes, priors, recipes
 from aae_mx.config import DEFAULT_MODE, PLACES, all_settings, mode_settings
 from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name, option_text
+from aae_mx.hints import PathLike
 from aae_mx.plugins import load_plugin
-from aae_mx.settings import GROUPS
+from aae_mx.settings import GROUPS, Setting
 from aae_mx.text import LACKING, printable, say, to_nowhere
 
 # Click 8.2 and later raise it, those before print the help and end with 0.
@@ -78,7 +82,7 @@ def _fail(message, status):
     sys.exit(status)
 
 
-def command(kind=Command, **kwargs):
+def command(kind: type[click.Command] = Command, **kwargs: Any) -> Callable[..., Any]:
     """A click command with this project's way of ending, and ``-h`` beside ``--help``."""
     settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -88,7 +92,7 @@ def command(kind=Command, **kwargs):
     return decorate
 
 
-def option_plugin(function):
+def option_plugin(function: Callable[..., Any]) -> Callable[..., Any]:
     """The option --plugin of every command, for priors and modes of the user's own."""
 
     def load(ctx, param, paths):
@@ -113,20 +117,26 @@ class ConfigCommand(Command):
     of one mode, in groups.
     """
 
-    def make_context(self, info_name, args, parent=None, **extra):
+    def make_context(
+        self,
+        info_name: Optional[str],
+        args: list[str],
+        parent: Optional[click.Context] = None,
+        **extra: Any,
+    ) -> click.Context:
         for path in _values_of("--plugin", args):
             load_plugin(path)
         self.mode = [DEFAULT_MODE, *_values_of("--mode", args)][-1].replace("-", "_")
         return super().make_context(info_name, args, parent, **extra)
 
-    def get_params(self, ctx):
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         options = [config_option(setting) for setting in all_settings().values()]
         return [*options, *super().get_params(ctx)]
 
-    def format_options(self, ctx, formatter):
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         mode = self.mode if self.mode in modes.MODES else DEFAULT_MODE
         settings = mode_settings(mode)
-        groups = {group: [] for group in GROUPS}
+        groups: dict[str, list[Any]] = {group: [] for group in GROUPS}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is None:
@@ -153,17 +163,18 @@ def _values_of(option, args):
             yield argument[len(option) + 1 :]
 
 
-def given_settings(values):
+def given_settings(values: dict[str, Any]) -> dict[str, Any]:
     """Of the values of a ConfigCommand's settings those that were given, {name: value}."""
     source = click.get_current_context().get_parameter_source
     default = click.core.ParameterSource.DEFAULT
     return {name: v for name, v in values.items() if source(name) != default}
 
 
-def config_option(setting):
+def config_option(setting: Setting) -> click.Option:
     """The click option of a Setting. Limits stay with it, so that a bad value gets one answer."""
-    extra = {}
-    choices = {"prior": priors.PRIORS, "mode": modes.MODES}.get(setting.name, setting.choices)
+    kind: Any
+    extra: dict[str, Any] = {}
+    choices: Any = {"prior": priors.PRIORS, "mode": modes.MODES}.get(setting.name, setting.choices)
     if setting.kind == "numbers":
         kind = Numbers()
     elif setting.kind == "labels":
@@ -185,12 +196,12 @@ def config_option(setting):
     return click.Option([name, setting.name], type=kind, help=text, **extra)
 
 
-def defaults_text(setting, mode):
+def defaults_text(setting: Setting, mode: str) -> str:
     """What a setting is by default in a mode, by its recipe: for --help and the documentation."""
     if setting.name == "mode" or "[default:" in setting.help:
         return ""
     by_default = [r for r in recipes.of_mode(mode) if "default" in r.when["recipe"]]
-    values = {}
+    values: dict[str, Any] = {}
     for recipe in by_default:
         value = recipe.values().get(setting.name, setting.default)
         arch = recipe.when.get("arch", ("mlp",))
@@ -199,7 +210,7 @@ def defaults_text(setting, mode):
     values = values or {mode: setting.default}
     first, *others = values.items()
     told = [] if first[1] in (None, False) else [option_text(first[1])]
-    different = {}
+    different: dict[str, list[str]] = {}
     for title, value in others:
         if value != first[1]:
             different.setdefault(option_text(value), []).append(title)
@@ -214,7 +225,9 @@ class Numbers(click.ParamType):
 
     name = "N,N,..."
 
-    def convert(self, value, param, ctx):
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         try:
@@ -226,11 +239,13 @@ class Numbers(click.ParamType):
 class Choice(click.Choice):
     """One of some texts, for which there may be other spellings, as {spelling: text}."""
 
-    def __init__(self, choices, also):
+    def __init__(self, choices: Sequence[str], also: dict[str, str]) -> None:
         super().__init__(choices)
         self.also = {**{choice.replace("_", "-"): choice for choice in choices}, **also}
 
-    def convert(self, value, param, ctx):
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> str:
         return super().convert(self.also.get(value, value), param, ctx)
 
 
@@ -239,16 +254,20 @@ class Labels(click.ParamType):
 
     name = "labels"
 
-    def convert(self, value, param, ctx):
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> Any:
         return int(value) if isinstance(value, str) and value.lstrip("-").isdigit() else value
 
 
-def option_run():
+def option_run() -> Callable[..., Any]:
     """The argument RUN: the directory of a finished run."""
     return click.argument("run", type=click.Path(path_type=Path))
 
 
-def option_place(what="Where the run's {} are now, if they have been moved.", **images):
+def option_place(
+    what: str = "Where the run's {} are now, if they have been moved.", **images: Any
+) -> Callable[..., Any]:
     """The options --images, --data-dir and --data of commands that read a run's data, or others.
 
     ``images``: what the first has that is not as of the others.
@@ -264,14 +283,14 @@ def option_place(what="Where the run's {} are now, if they have been moved.", **
     return decorate
 
 
-def option_seed(what):
+def option_seed(what: str) -> Callable[..., Any]:
     """The option --seed of commands that draw something."""
     return click.option(
         "--seed", type=click.IntRange(min=0), default=0, show_default=True, help=what
     )
 
 
-def option_jobs():
+def option_jobs() -> Callable[..., Any]:
     """The option --jobs of commands that train several models."""
     return click.option(
         "--jobs",
@@ -283,7 +302,9 @@ def option_jobs():
     )
 
 
-def writable_file(path, suffixes, overwrite, option="out"):
+def writable_file(
+    path: PathLike, suffixes: Sequence[str], overwrite: bool, option: str = "out"
+) -> Path:
     """Check ``path``, given as ``option``, as a file to be written, before the work that fills it.
 
     Raises ConfigError for another suffix, a directory that is not there and a file that is.
@@ -308,7 +329,7 @@ option_overwrite = functools.partial(
 
 
 @contextmanager
-def progress_to(length, label):
+def progress_to(length: int, label: str) -> Iterator[Callable[[int], None]]:
     """A function of how much is done, which moves a bar on a terminal, if there is one."""
     if not (sys.stderr and sys.stderr.isatty()):
         yield lambda done: None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 import click
 
@@ -37,7 +38,15 @@ from aae_mx.commands.options import command, option_jobs
 )
 @option_jobs()
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def main(out, only, seeds, quick, samples, jobs, quiet):
+def main(
+    out: Path,
+    only: Optional[str],
+    seeds: Optional[int],
+    quick: bool,
+    samples: int,
+    jobs: int,
+    quiet: bool,
+) -> None:
     """Train the paper's experiments and write their numbers beside the paper's, with figures.
 
     results.md and results.csv hold the numbers. Trains what DIR/runs does not hold yet, and keeps
@@ -45,6 +54,6 @@ def main(out, only, seeds, quick, samples, jobs, quiet):
     """
     from aae_mx.report.paper import SECTIONS, reproduce
 
-    only = SECTIONS if only is None else tuple(part.strip() for part in only.split(","))
+    some = SECTIONS if only is None else tuple(part.strip() for part in only.split(","))
     seeds = seeds or (1 if quick else 3)
-    reproduce(out, only, seeds, quick, samples, jobs, quiet)
+    reproduce(out, some, seeds, quick, samples, jobs, quiet)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, Optional
+
 import click
 
 from aae_mx.commands.options import command, option_place, option_run, option_seed
@@ -52,7 +55,16 @@ from aae_mx.text import say
 )
 @option_place()
 @option_seed("Decides the prior samples.")
-def main(run, out, animate, images, data_dir, data, seed, **looks):
+def main(
+    run: Path,
+    out: Optional[str],
+    animate: bool,
+    images: Optional[str],
+    data_dir: Optional[str],
+    data: Optional[str],
+    seed: int,
+    **looks: Any,
+) -> None:
     """Draw the figures of a run: its codes, reconstructions, samples, losses and more.
 
     Which they are depends on its mode. The files of an earlier call with the same format are

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
 
 from aae_mx.commands.options import (
@@ -21,7 +24,7 @@ from aae_mx.text import say
 @option_place()
 @option_seed("Decides prior samples and projections.")
 @option_overwrite()
-def main(run, out, seed, overwrite, **places):
+def main(run: Path, out: Any, seed: int, overwrite: bool, **places: Any) -> None:
     """Write one HTML file about a run: settings, curves, figures and numbers.
 
     It needs no network and no other file. The figures are those of plot, the numbers those of

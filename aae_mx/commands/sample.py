@@ -1,5 +1,10 @@
 """``python -m aae_mx.sample``: new images from prior samples."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
 import click
 import numpy as np
 
@@ -37,7 +42,9 @@ from aae_mx.text import say
 @click.option("--label", metavar="CLASS", help="Only of this class; for runs with labels.")
 @option_seed("Decides the prior samples.")
 @option_overwrite()
-def main(run, number, out, label, seed, overwrite):
+def main(
+    run: Path, number: int, out: Any, label: Optional[str], seed: int, overwrite: bool
+) -> None:
     """Draw codes from the prior and decode them to new images."""
     out = writable_file(out, [".png", ".npz"], overwrite)
     if out.suffix == ".png" and number > 10_000:

@@ -1,10 +1,15 @@
 """``python -m aae_mx.slim``: what only a training needs goes from a run, to save room."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import click
 
 from aae_mx.commands.options import command, option_run
 from aae_mx.errors import InputError
 from aae_mx.files import megabytes
+from aae_mx.hints import PathLike
 from aae_mx.text import say
 
 
@@ -15,7 +20,7 @@ from aae_mx.text import say
     is_flag=True,
     help="Of a run that has epochs left, too; they can then not be trained. [default: refuse it]",
 )
-def main(run, force):
+def main(run: Path, force: bool) -> None:
     """Remove the optimizer states and the older checkpoints of a run that is finished.
 
     Then it takes a third of the room of one checkpoint, or less. It can be used as before, but
@@ -25,7 +30,7 @@ def main(run, force):
     say(f"{run}: checkpoints of {megabytes(before)} before, {megabytes(after)} now")
 
 
-def slim(path, force=False):
+def slim(path: PathLike, force: bool = False) -> tuple[int, int]:
     """Make the run in the directory ``path`` slim; returns its checkpoints' bytes before and after.
 
     The last checkpoint is replaced by one without optimizer states, then those before it are

@@ -1,8 +1,11 @@
 """``python -m aae_mx.train``: train an adversarial autoencoder."""
 
+from __future__ import annotations
+
 import json
 import shlex
 from pathlib import Path
+from typing import Any, Optional
 
 import click
 
@@ -78,18 +81,18 @@ CHANGEABLE = ("epochs", "ctx", *PLACES)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def main(
     *,
-    start,
-    out,
-    resume,
-    skip_damaged,
-    checkpoint_every,
-    keep,
-    snapshots,
-    figures,
-    every,
-    quiet,
-    **settings,
-):
+    start: Optional[Path],
+    out: Optional[str],
+    resume: Optional[Path],
+    skip_damaged: bool,
+    checkpoint_every: int,
+    keep: int,
+    snapshots: bool,
+    figures: bool,
+    every: Optional[int],
+    quiet: bool,
+    **settings: Any,
+) -> None:
     """Train an adversarial autoencoder on MNIST, or on images of your own.
 
     The run's directory gets the settings (config.json), one row per epoch (history.csv), the
@@ -109,7 +112,7 @@ def main(
     from aae_mx.report.figures import figures_directory, figures_every, plot_run
     from aae_mx.training import loop as training
 
-    how = {"quiet": quiet, "checkpoint_every": checkpoint_every, "keep": keep}
+    how: dict[str, Any] = {"quiet": quiet, "checkpoint_every": checkpoint_every, "keep": keep}
     if every is not None:
         how["callback"] = figures_every(every)
     if resume is None:
@@ -122,8 +125,9 @@ def main(
         try:
             directory = plot_run(model, quiet=quiet)
         except Exception as error:  # noqa: B902 - the run is whole, whatever it is
-            how = f"python -m aae_mx.plot {shlex.quote(str(model.run))}"
-            say(f"Warning: {printable(str(error))}; the run is whole, draw again with: {how}", True)
+            again = f"python -m aae_mx.plot {shlex.quote(str(model.run))}"
+            why = printable(str(error))
+            say(f"Warning: {why}; the run is whole, draw again with: {again}", err=True)
         else:
             if not quiet:
                 say(f"figures: {directory}")

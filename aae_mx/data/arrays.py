@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
 from aae_mx.data.dataset import Dataset, numbered, on_disk, parts
 from aae_mx.errors import ConfigError, InputError
+from aae_mx.hints import Config, PathLike
 from aae_mx.settings import IN_MEMORY
 from aae_mx.text import printable, shortened
 
@@ -21,8 +23,14 @@ ROWS = 10_000
 
 
 def from_arrays(
-    X, y=None, X_test=None, y_test=None, shape=None, feature_names=None, hold_out=False
-):
+    X: Any,
+    y: Any = None,
+    X_test: Any = None,
+    y_test: Any = None,
+    shape: Optional[Sequence[int]] = None,
+    feature_names: Optional[Sequence[str]] = None,
+    hold_out: bool = False,
+) -> Dataset:
     """The Dataset of arrays.
 
     ``X``: rows of numbers, (N, features); or images (N, height, width), or (N, height, width, 3).
@@ -154,7 +162,7 @@ def _labels(y, name, n):
     return y
 
 
-def is_unknown(y):
+def is_unknown(y: np.ndarray) -> np.ndarray:
     """Which labels of ``y`` (N,), of any type, say that there is none: bool (N,)."""
     if y.dtype.kind in "iu":
         return y == UNKNOWN
@@ -210,7 +218,7 @@ def _checked_names(names, shape):
     return names
 
 
-def settled(config, dataset):
+def settled(config: Config, dataset: Dataset) -> Config:
     """The Config with what it takes from arrays, if it is of some: ``shape`` and ``scale``.
 
     Raises ConfigError for what is for arrays only, where there are none.
@@ -222,18 +230,23 @@ def settled(config, dataset):
                 what = "it is for arrays; give some by --data FILE.npz, or as dataset="
                 raise ConfigError(name, value, what)
         return config
-    found = {"shape": dataset.image_shape}
+    found: dict[str, Any] = {"shape": dataset.image_shape}
     if "scale" not in config.given and dataset.train_images.dtype == np.uint8:
         found["scale"] = "pixels"
     return config.replace(**found)
 
 
-def keys_of(config):
+def keys_of(config: Config) -> tuple[str, str, str, str]:
     """The names of the arrays X, y, X_test and y_test in files."""
     return config.x_key, config.y_key, config.x_test_key, config.y_test_key
 
 
-def read_arrays(path, keys=("X", "y", "X_test", "y_test"), shape=None, hold_out=False):
+def read_arrays(
+    path: PathLike,
+    keys: Sequence[str] = ("X", "y", "X_test", "y_test"),
+    shape: Optional[Sequence[int]] = None,
+    hold_out: bool = False,
+) -> Dataset:
     """The Dataset of a file .npz or .npy, or of a directory of files .npy.
 
     ``keys``: the names of the arrays; the others as ``from_arrays``. Nothing is unpickled. Raises
@@ -259,7 +272,8 @@ def read_arrays(path, keys=("X", "y", "X_test", "y_test"), shape=None, hold_out=
             f"(there: {shown})"
         )
     try:
-        return from_arrays(*map(arrays.get, keys), shape=shape, hold_out=hold_out)
+        X, y, X_test, y_test = map(arrays.get, keys)
+        return from_arrays(X, y, X_test, y_test, shape=shape, hold_out=hold_out)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -12,12 +12,13 @@ import warnings
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Any, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
 from aae_mx.data.folder import read_folder, read_pictures
 from aae_mx.errors import ConfigError, InputError
+from aae_mx.hints import AAE, ArrayLike, Config, Generator, PathLike, Shape
 from aae_mx.settings import IN_MEMORY
 from aae_mx.text import printable, say
 
@@ -59,18 +60,25 @@ class Dataset:
     feature_names: Optional[Tuple[str, ...]] = None
 
     @classmethod
-    def from_arrays(cls, X, y=None, X_test=None, y_test=None, **how):
+    def from_arrays(
+        cls,
+        X: ArrayLike,
+        y: Optional[ArrayLike] = None,
+        X_test: Optional[ArrayLike] = None,
+        y_test: Optional[ArrayLike] = None,
+        **how: Any,
+    ) -> Dataset:
         """As ``data.arrays.from_arrays``: of rows or images in memory, and their labels."""
         from aae_mx.data.arrays import from_arrays
 
         return from_arrays(X, y, X_test, y_test, **how)
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> Shape:
         """(height, width) of one image, or (height, width, 3); of rows (features,)."""
         return self.train_images.shape[1:]
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """A text that differs between two sets of data; a run that goes on needs the same."""
         digest = hashlib.sha256(repr(self.classes).encode())
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
@@ -78,11 +86,11 @@ class Dataset:
             if array.dtype not in (np.uint8, np.int64):
                 digest.update(array.dtype.str.encode())
             for part in parts(array, 1000):
-                digest.update(np.ascontiguousarray(part))
+                digest.update(np.ascontiguousarray(part))  # type: ignore[arg-type]
                 release_pages(array)
         return digest.hexdigest()
 
-    def with_classes(self, classes):
+    def with_classes(self, classes: Sequence[str]) -> Dataset:
         """The same images with labels that are positions in ``classes``, the names of a run's.
 
         They may be more than occur, in another order, or none. As it is if there are others.
@@ -98,27 +106,27 @@ class Dataset:
             classes=tuple(classes),
         )
 
-    def split(self, name):
+    def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The images and labels called ``train`` or ``test``."""
         if name == "train":
             return self.train_images, self.train_labels
         return self.test_images, self.test_labels
 
 
-def parts(array, size):
+def parts(array: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """The stretches of at most ``size`` rows of an array, one after another."""
     for start in range(0, len(array), size):
         yield array[start : start + size]
 
 
-def on_disk(array):
+def on_disk(array: Any) -> Optional[mmap.mmap]:
     """The file that an array is memory-mapped from, an mmap.mmap; or None."""
     while isinstance(array, np.ndarray):
         array = array.base
     return array if isinstance(array, mmap.mmap) else None
 
 
-def release_pages(array):
+def release_pages(array: np.ndarray) -> None:
     """Let the system have back the memory of what was read from a memory-mapped array.
 
     Nothing is lost: what is read again comes from the file, or from the system's copy of it.
@@ -128,13 +136,13 @@ def release_pages(array):
         file.madvise(mmap.MADV_DONTNEED)
 
 
-def to_unit(images):
+def to_unit(images: np.ndarray) -> np.ndarray:
     """Pixels as float32 in 0–1, one row per image: (N, height, width[, 3]) uint8 to (N, pixels)."""
     pixels = math.prod(images.shape[1:])
     return images.reshape(len(images), pixels).astype(np.float32) / np.float32(255)
 
 
-def load_dataset(config, quiet=False):
+def load_dataset(config: Config, quiet: bool = False) -> Dataset:
     """The Dataset that a Config names.
 
     A folder of images is decoded at its first use, which is shown on stderr unless ``quiet``.
@@ -166,7 +174,12 @@ def load_dataset(config, quiet=False):
     return data
 
 
-def load_others(model, images=None, data_dir=None, data=None):
+def load_others(
+    model: AAE,
+    images: Optional[PathLike] = None,
+    data_dir: Optional[PathLike] = None,
+    data: Optional[PathLike] = None,
+) -> tuple[np.ndarray, Optional[np.ndarray], Optional[np.ndarray]]:
     """(images, labels, files): images that a trained model was not trained on, to encode them.
 
     All of the folder ``images``, in the shape of the model's, of the IDX files in ``data_dir``, or
@@ -185,12 +198,13 @@ def load_others(model, images=None, data_dir=None, data=None):
         if names is None or not set(names) <= set(model.classes):
             return pixels, None, files
         return pixels, np.array([model.classes.index(name) for name in names]), files
+    place: Any = data_dir if data is None else data
     if data is not None:
         from aae_mx.data.arrays import keys_of, read_arrays
 
-        place, found = data, read_arrays(data, keys_of(model.config), model.image_shape)
+        found = read_arrays(data, keys_of(model.config), model.image_shape)
     else:
-        place, found = data_dir, read_idx_directory(data_dir, model.config.transpose)
+        found = read_idx_directory(place, model.config.transpose)
     if found.image_shape != model.image_shape:
         raise InputError(
             f"{place}: its images are {_size(found.image_shape)}, those of the run "
@@ -213,7 +227,7 @@ def _read_image_folder(config, quiet):
     )
 
 
-def numbered(names):
+def numbered(names: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels, int64, and the classes that they are positions in, of class names of shape (N,).
 
     The classes are those that occur, in natural order: 2 stands before 10.
@@ -230,7 +244,7 @@ def _natural(name):
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
-def read_idx_directory(directory, transpose=False, quiet=True):
+def read_idx_directory(directory: PathLike, transpose: bool = False, quiet: bool = True) -> Dataset:
     """The Dataset of a directory that holds MNIST's four files, or its likes, gzipped or not.
 
     ``transpose``: rows become columns, as EMNIST's images need it; unless ``quiet``, a line on
@@ -327,7 +341,7 @@ def _ungzipped(path):
     return path.name[:-3] if path.suffix.lower() == ".gz" else path.name
 
 
-def read_idx(path, dimensions):
+def read_idx(path: PathLike, dimensions: int) -> np.ndarray:
     """An array from an IDX file of unsigned bytes, gzipped if its name ends in .gz.
 
     The format (LeCun's MNIST page): two zero bytes, the type (8: unsigned byte), the number
@@ -376,7 +390,7 @@ def _read_at_most(file, size):
     return values
 
 
-def fetch_openml_images(name):
+def fetch_openml_images(name: str) -> Dataset:
     """An image set of OpenML, fetched (and then kept) by scikit-learn's ``fetch_openml``.
 
     The images must be square and grey. Sets of 70,000 (MNIST, Fashion-MNIST, Kuzushiji-MNIST)
@@ -423,7 +437,9 @@ def _first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def labelled_subset(labels, n, classes, rng):
+def labelled_subset(
+    labels: np.ndarray, n: int, classes: Sequence[str], rng: Generator
+) -> np.ndarray:
     """Choose ``n`` images to keep their labels, as many of each class.
 
     ``labels`` are the training labels, integers of shape (N,), positions in ``classes``, the names.
@@ -453,7 +469,7 @@ def labelled_subset(labels, n, classes, rng):
     return chosen
 
 
-def holds_something(directory):
+def holds_something(directory: PathLike) -> bool:
     """Whether a directory is there; an empty one may be where a disk is missing."""
     try:
         return any(True for _ in os.scandir(directory))

@@ -16,13 +16,15 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO, Optional, Sequence
 
 import click
 import numpy as np
 
-from aae_mx.data.walk import FORMATS, find_pictures, what_else
+from aae_mx.data.walk import FORMATS, Pictures, find_pictures, what_else
 from aae_mx.errors import InputError
 from aae_mx.files import flush, free_bytes, lock, megabytes, write_aside
+from aae_mx.hints import PathLike, Shape
 from aae_mx.text import printable, say
 from aae_mx.threads import usable_cores
 
@@ -36,7 +38,9 @@ MAX_THREADS = 4
 UNREADABLE, NONE_READABLE = "unreadable", "without readable pictures"
 
 
-def read_folder(folder, size, channels, quiet=False):
+def read_folder(
+    folder: PathLike, size: int, channels: str, quiet: bool = False
+) -> tuple[np.ndarray, Optional[np.ndarray], int, np.ndarray]:
     """(images, names, number held out, files) of a folder of pictures.
 
     ``images``: memory-mapped uint8, (N, size, size), or (N, size, size, 3) if ``channels`` is
@@ -71,7 +75,9 @@ def read_folder(folder, size, channels, quiet=False):
     return images, _kept(found.names, kept), held_out, _kept(found.files, kept)
 
 
-def read_pictures(folder, shape, quiet=False):
+def read_pictures(
+    folder: PathLike, shape: Shape, quiet: bool = False
+) -> tuple[np.ndarray, Optional[np.ndarray], np.ndarray]:
     """(images, names, files) of all pictures of a folder, one or more, in order of their names.
 
     As ``read_folder`` gives them, but nothing is held out, and no decoded images are kept.
@@ -103,7 +109,7 @@ def _kept(values, kept):
     return None if values is None else np.array([values[i] for i in kept])
 
 
-def summary(folder, found, skipped):
+def summary(folder: Path, found: Pictures, skipped: dict[str, str]) -> str:
     """One line of how many pictures of a folder are taken, and how many are left out and why.
 
     Nothing if none is left out. ``found``: its Pictures; ``skipped``: {unreadable file: why}.
@@ -128,7 +134,7 @@ class Cache:
     ``order``: positions in the files, as their images lie in the file ``pixels``.
     """
 
-    def __init__(self, folder, found, order, shape):
+    def __init__(self, folder: Path, found: Pictures, order: np.ndarray, shape: Shape) -> None:
         self.folder, self.found, self.order, self.shape = folder, found, order, shape
         self.files = found.files
         # The summary that was said when the images were decoded.
@@ -143,7 +149,7 @@ class Cache:
         self.pixels = self.directory / f"{digest.hexdigest()[:16]}.uint8"
         self.description = self.pixels.with_suffix(".json")
 
-    def skipped(self):
+    def skipped(self) -> Optional[dict[str, str]]:
         """The unreadable files as {file: why}; None if the cache is not there, or is damaged."""
         try:
             description = json.loads(self.description.read_text("utf8"))
@@ -156,7 +162,7 @@ class Cache:
             pass
         return None
 
-    def make(self, quiet):
+    def make(self, quiet: bool) -> dict[str, str]:
         """Decode the files; returns what ``skipped`` does."""
         say = (lambda text: None) if quiet else _say
         try:
@@ -226,7 +232,9 @@ class Cache:
         return decode_all(self.folder, files, self.shape, output, quiet)
 
 
-def decode_all(folder, files, shape, output, quiet):
+def decode_all(
+    folder: Path, files: Sequence[str], shape: Shape, output: BinaryIO, quiet: bool
+) -> dict[str, str]:
     """Write the images of ``files`` in ``folder``, decoded, one after another to a binary file.
 
     Returns those that cannot be read as {file: why}.
@@ -261,7 +269,7 @@ def decode_all(folder, files, shape, output, quiet):
     return skipped
 
 
-def list_skipped(skipped, description=None):
+def list_skipped(skipped: dict[str, str], description: Optional[Path] = None) -> None:
     """List unreadable files, {file: why}, on stderr: the first ones, or all in ``description``."""
     for file, why in list(skipped.items())[:SHOWN]:
         _say(f"skipped {file}: {why}")
@@ -276,7 +284,7 @@ def _too_few(folder, files, skipped, wanted):
     return f"{folder}: {left} of {len(files)} files can be read, {wanted}{example}"
 
 
-def decode(path, shape):
+def decode(path: PathLike, shape: Shape) -> np.ndarray:
     """A picture as uint8 of ``shape``, (size, size) in grey or (size, size, 3).
 
     The middle square is resized; it is turned as a camera's note says, and what is transparent
@@ -285,7 +293,7 @@ def decode(path, shape):
     """
     from PIL import Image, ImageOps
 
-    size = shape[:2]
+    size = shape[0], shape[1]
     with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
         # JPEG can be decoded at a half, quarter or eighth, as long as it stays larger than this.
         image.draft(None, (2 * size[0], 2 * size[1]))
@@ -305,7 +313,7 @@ def decode(path, shape):
         side = min(image.size)
         left, top = ((length - side) // 2 for length in image.size)
         square = image.crop((left, top, left + side, top + side))
-        return np.asarray(square.resize(size, Image.LANCZOS))
+        return np.asarray(square.resize(size, Image.LANCZOS))  # type: ignore[attr-defined]
 
 
 def _home():

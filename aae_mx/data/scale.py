@@ -8,6 +8,7 @@ import numpy as np
 
 from aae_mx.data.dataset import parts, release_pages, to_unit
 from aae_mx.errors import InputError
+from aae_mx.hints import Shapes
 
 # The kinds of it, see the setting ``scale``; and those that are measured on the training rows.
 PIXELS, UNIT, STANDARD = "pixels", "unit", "standard"
@@ -28,7 +29,7 @@ class Scale(NamedTuple):
     offset: Optional[np.ndarray] = None
     size: Optional[np.ndarray] = None
 
-    def apply(self, rows):
+    def apply(self, rows: np.ndarray) -> np.ndarray:
         """Rows (N, ...) of data as the networks see them, float32 (N, features)."""
         if self.offset is None:
             if rows.dtype == np.uint8:
@@ -37,37 +38,43 @@ class Scale(NamedTuple):
         flat = rows.reshape(len(rows), -1).astype(np.float64)
         return ((flat - self.offset) / self.size).astype(np.float32)
 
-    def undo(self, values):
+    def undo(self, values: np.ndarray) -> np.ndarray:
         """Of what the networks gave, float32 (N, features), the values of data.
 
         float64 where they were measured, as an offset may be a million times the size.
         """
         return (
-            values if self.offset is None else values.astype(np.float64) * self.size + self.offset
+            values
+            if self.offset is None or self.size is None
+            else values.astype(np.float64) * self.size + self.offset
         )
 
-    def arrays(self):
+    def arrays(self) -> dict[str, np.ndarray]:
         """What has to be stored, {name: float64 (features,)}."""
-        return {} if self.offset is None else {OFFSET: self.offset, SIZE: self.size}
+        return (
+            {}
+            if self.offset is None or self.size is None
+            else {OFFSET: self.offset, SIZE: self.size}
+        )
 
 
 AS_PIXELS = Scale()
 OFFSET, SIZE = "scale/offset", "scale/size"
 
 
-def shapes(kind, n_features):
+def shapes(kind: str, n_features: int) -> Shapes:
     """What ``Scale.arrays`` has, {name: (dtype, shape)}."""
     return {name: ("<f8", (n_features,)) for name in (OFFSET, SIZE)} if kind in MEASURED else {}
 
 
-def untouched(kind, n_features):
+def untouched(kind: str, n_features: int) -> Scale:
     """The Scale of a kind that leaves values as they are."""
     if kind not in MEASURED:
         return Scale(kind)
     return Scale(kind, np.zeros(n_features), np.ones(n_features))
 
 
-def of_arrays(kind, arrays):
+def of_arrays(kind: str, arrays: dict[str, np.ndarray]) -> Scale:
     """The Scale of what ``Scale.arrays`` gave. Raises InputError for what cannot be one."""
     if kind not in MEASURED:
         return Scale(kind)
@@ -77,7 +84,7 @@ def of_arrays(kind, arrays):
     return Scale(kind, offset, size)
 
 
-def measure(kind, rows):
+def measure(kind: str, rows: np.ndarray) -> Scale:
     """The Scale of a kind for rows (N, ...), measured on them.
 
     A feature that is the same in all rows has the size 1. Raises InputError for values that are

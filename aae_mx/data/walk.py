@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from aae_mx.errors import InputError
+from aae_mx.hints import PathLike
 from aae_mx.text import printable
 
 # Suffixes of pictures, and what Pillow calls their formats.
@@ -50,7 +51,7 @@ class Pictures(NamedTuple):
     parts: Tuple[str, ...] = ()
 
 
-def find_pictures(folder):
+def find_pictures(folder: PathLike) -> Pictures:
     """The Pictures of a folder: flat, or with one sub-folder per class, at any depth below it.
 
     A folder of nothing but one sub-folder counts as that one. Of the folders train/ and test/ (or
@@ -90,7 +91,7 @@ def find_pictures(folder):
     return Pictures(first + second, _printable(names), left_out, len(second), parts)
 
 
-def what_else(left_out):
+def what_else(left_out: dict[str, list[str]]) -> str:
     """What was left out, and why, as the end of a line; nothing if nothing was."""
     shown = (
         f"{len(paths):,} {why} ({', '.join([*paths[:2], '...'][: len(paths)])})"
@@ -101,7 +102,7 @@ def what_else(left_out):
     return what and f"; left out: {printable(what)}"
 
 
-def suffixes():
+def suffixes() -> list[str]:
     """The suffixes of pictures that this Pillow reads."""
     from PIL import features
 

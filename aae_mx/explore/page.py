@@ -11,10 +11,12 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any, Optional
 
 import numpy as np
 
 from aae_mx.errors import ConfigError
+from aae_mx.hints import AAE, Dataset
 from aae_mx.report import plotting
 from aae_mx.text import printable
 
@@ -31,7 +33,7 @@ TOLERANCE = 2 / 255
 GRID, MAX_SHEET = 41, 4096
 
 
-def page(data):
+def page(data: dict[str, Any]) -> str:
     """The HTML of ``page_data``. It allows itself no network and no script but its own."""
     text = TEMPLATE.read_text("utf-8")
     for name, tag in (("@SCRIPT@", "script"), ("@STYLE@", "style")):
@@ -45,14 +47,17 @@ def page(data):
     return text.replace("@DATA@", embedded)
 
 
-def page_data(model, dataset, grid=None, seed=0):
+def page_data(
+    model: AAE, dataset: Dataset, grid: Optional[int] = None, seed: int = 0
+) -> dict[str, Any]:
     """What the page shows of a trained model: a dictionary for JSON.
 
     Arrays are base64 of little-endian numbers, images are sheets as PNG in data URLs. ``grid``:
     the steps of a grid of decoded images, to have one in any case. Raises ConfigError if its
     sheet would be too large.
     """
-    decoder = why = differs = None
+    differs: Any = None
+    decoder = why = None
     if grid is None:
         held_out = (images[:1000] for images in dataset.split("test"))
         decoder, differs, why = _decoder(model, *held_out)

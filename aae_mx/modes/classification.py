@@ -10,8 +10,13 @@ Phases for every batch, of which an epoch is one pass over all images:
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from aae_mx import backend
 from aae_mx.errors import ConfigError
+from aae_mx.hints import Batch, Block, Config, Exports, Generator, Labels, Learn, NDArray, Pair
 from aae_mx.modes import latents
 from aae_mx.modes.mode import Mode
 
@@ -31,25 +36,25 @@ class Classification(Mode):
     dimensions = "style_dim"
 
     @classmethod
-    def check(cls, config):
+    def check(cls, config: Config) -> None:
         if config.labels == "none":
             what = "it needs labels: add --labels N for those of N images, or --labels for all"
             raise ConfigError("mode", cls.name, what)
         super().check(config)
 
     @classmethod
-    def names(cls, config):
+    def names(cls, config: Config) -> tuple[str, ...]:
         return (cls.name, str(config.labels), *cls.other_prior(config))
 
-    def build(self):
+    def build(self) -> dict[str, Block]:
         self.latents = latents.Latents(self, self.config.style_dim)
         networks = self.autoencoder(len(self.kinds) + self.config.style_dim)
         return {**networks, **self.latents.networks}
 
-    def draw(self, rng, labels, left):
+    def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
         return self.latents.draw(rng, labels, left)
 
-    def step(self, batch, learn):
+    def step(self, batch: Batch, learn: Learn) -> dict[str, NDArray]:
         latents = self.latents
         own, images, again = latents.views(batch)
 
@@ -64,24 +69,26 @@ class Classification(Mode):
         labels = latents.learn_labels(again, y, batch, learn)
         return dict(zip(self.metrics, (loss, l2, *played, *labels)))
 
-    def encode(self, images):
+    def encode(self, images: NDArray) -> NDArray:
         return self.latents.heads(images)[1]
 
-    def classify(self, images):
+    def classify(self, images: NDArray) -> NDArray:
         return backend.mx.nd.softmax(self.latents.heads(images)[0])
 
-    def represent(self, images):
+    def represent(self, images: NDArray) -> Pair:
         return self.latents.represent(images)
 
-    def decode(self, codes, kinds):
+    def decode(self, codes: NDArray, kinds: NDArray) -> NDArray:  # type: ignore[override]
         """Pixels of styles z (N, style_dim) and kinds y (N, labels), one-hot or in between."""
         return self.output(backend.mx.nd, self.latents.decoder_logits(codes, kinds))
 
-    def sample_prior(self, n, rng, labels=None):
+    def sample_prior(
+        self, n: int, rng: Generator, labels: Labels = None
+    ) -> tuple[np.ndarray, Labels]:
         return self.latents.sample(n, rng, labels)
 
-    def exports(self):
+    def exports(self) -> Exports:
         return self.latents.exports()
 
-    def about(self):
+    def about(self) -> dict[str, Any]:
         return {"mode": self.name, "labels": self.config.labels}

@@ -9,7 +9,12 @@ Phases for every batch, those of section 5 without the last one:
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from aae_mx import backend
+from aae_mx.hints import Batch, Block, Config, Exports, Generator, Labels, Learn, NDArray, Pair
 from aae_mx.modes import latents
 from aae_mx.modes.mode import Mode
 
@@ -27,22 +32,22 @@ class Clustering(Mode):
     dimensions = "style_dim"
 
     @classmethod
-    def names(cls, config):
+    def names(cls, config: Config) -> tuple[str, ...]:
         return (cls.name, str(config.clusters), *cls.other_prior(config))
 
     @property
-    def kinds(self):
+    def kinds(self) -> tuple[str, ...]:
         return latents.cluster_names(self.config.clusters)
 
-    def build(self):
+    def build(self) -> dict[str, Block]:
         self.latents = latents.Latents(self, self.config.style_dim)
         networks = self.autoencoder(len(self.kinds) + self.config.style_dim)
         return {**networks, **self.latents.networks}
 
-    def draw(self, rng, labels, left):
+    def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
         return self.latents.draw(rng, labels, left)
 
-    def step(self, batch, learn):
+    def step(self, batch: Batch, learn: Learn) -> dict[str, NDArray]:
         latents = self.latents
         own, images, again = latents.views(batch)
 
@@ -56,21 +61,23 @@ class Clustering(Mode):
         played = latents.play(again, y, self.codes, own, learn)
         return dict(zip(self.metrics, (loss, l2, *played)))
 
-    def encode(self, images):
+    def encode(self, images: NDArray) -> NDArray:
         return self.latents.heads(images)[1]
 
-    def classify(self, images):
+    def classify(self, images: NDArray) -> NDArray:
         return backend.mx.nd.softmax(self.latents.heads(images)[0])
 
-    def represent(self, images):
+    def represent(self, images: NDArray) -> Pair:
         return self.latents.represent(images)
 
-    def decode(self, codes, kinds):
+    def decode(self, codes: NDArray, kinds: NDArray) -> NDArray:  # type: ignore[override]
         """Pixels of styles z (N, style_dim) and kinds y (N, clusters), one-hot or in between."""
         return self.output(backend.mx.nd, self.latents.decoder_logits(codes, kinds))
 
-    def sample_prior(self, n, rng, labels=None):
+    def sample_prior(
+        self, n: int, rng: Generator, labels: Labels = None
+    ) -> tuple[np.ndarray, Labels]:
         return self.latents.sample(n, rng, labels)
 
-    def exports(self):
+    def exports(self) -> Exports:
         return self.latents.exports()

@@ -11,14 +11,19 @@ With labels a small classifier may learn on the prior samples, for the third pha
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from aae_mx import backend, priors
 from aae_mx.errors import ConfigError
+from aae_mx.hints import Batch, Block, Config, Generator, Labels, Learn, MaybeArray, NDArray, Pair
 from aae_mx.modes.mode import Mode, Moves
 
 # From which probability on the classifier is taken at its word; Sohn et al. have 0.95.
 SURE = 0.9
+# As in the post, by how many images have a label.
+FORMULATIONS = {"none": "unsupervised", "some": "semi_supervised", "all": "supervised"}
 
 
 class LabelPrior(Mode):
@@ -31,9 +36,8 @@ class LabelPrior(Mode):
         *("code_noise", "code_noise_decay", "pseudo_label_weight"),
     )
     metrics = (
-        *("reconstruction_loss", "reconstruction_l2"),
-        *("discriminator_entropy", "discriminator_accuracy"),
-        *("generator_entropy", "generator_accuracy"),
+        *("reconstruction_loss", "reconstruction_l2", "discriminator_entropy"),
+        *("discriminator_accuracy", "generator_entropy", "generator_accuracy"),
     )
     bar = (
         "reconstruction {reconstruction_l2:.2f}  discriminator {discriminator_entropy:.3f}"
@@ -47,22 +51,19 @@ class LabelPrior(Mode):
     measures = ("match", "label_agreement", "neighbours", "reconstruction", "samples")
 
     @classmethod
-    def check(cls, config):
+    def check(cls, config: Config) -> None:
         if config.labels != "none" and not priors.find(config.prior).has_pieces:
-            raise ConfigError(
-                "prior",
-                config.prior,
-                f"the prior {config.prior} has no pieces that labels could name; with labels use "
-                f"{', '.join(priors.with_pieces())}",
-            )
+            prior, able = config.prior, ", ".join(priors.with_pieces())
+            what = f"the prior {prior} has no pieces that labels could name; with labels use {able}"
+            raise ConfigError("prior", prior, what)
         super().check(config)
 
     @classmethod
-    def names(cls, config):
-        some = (str(config.labels),) if config.labels_kind == "some" else ()
-        return (config.prior, FORMULATIONS[config.labels_kind], *some)
+    def names(cls, config: Config) -> tuple[str, ...]:
+        kind, n = config.labels_kind, str(config.labels)
+        return (config.prior, FORMULATIONS[kind], *([n] if kind == "some" else []))
 
-    def build(self):
+    def build(self) -> dict[str, Block]:
         from aae_mx.networks.game import Game
         from aae_mx.networks.perceptrons import Classifier
 
@@ -73,16 +74,16 @@ class LabelPrior(Mode):
         n_conditions = {"none": 0, "all": n_labels, "some": n_labels + 1}[config.labels_kind]
         networks = self.autoencoder(config.code_dim)
         networks["discriminator"] = self.discriminator(config.code_dim, n_conditions)
-        self.game, self.classifier = Game(networks["discriminator"]), None
+        self.game = Game(networks["discriminator"])
         self.optimizers = {
             "encoder": Moves(("encoder",), "reconstruction_rate"),
             "decoder": Moves(("decoder",), "decoder_rate"),
             "discriminator": Moves(("discriminator",), "discriminator_rate", True),
         }
         if self.labels_are_pieces and config.classifier_weight > 0:
-            self.classifier = Classifier(config.code_dim, n_labels, config.activation)
-            networks["classifier"] = self.classifier
+            networks["classifier"] = Classifier(config.code_dim, n_labels, config.activation)
             self.optimizers["classifier"] = Moves(("classifier",), "discriminator_rate")
+        self.classifier: Block = networks.get("classifier")
         # Labels are guessed only where some are missing, and by a classifier.
         guesses = config.labels_kind == "some" and config.pseudo_label_weight > 0
         self.pseudo_labels = guesses and self.classifier is not None
@@ -91,20 +92,19 @@ class LabelPrior(Mode):
         self.shares = {"generator": "encoder"} if config.encoder_adam == "shared" else {}
         return networks
 
-    def draw(self, rng, labels, left):
-        from aae_mx.networks import noise
+    def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
+        from aae_mx.networks.noise import against_heart, code_scale
 
         config, n = self.config, len(left)
         drawn = [self._prior_codes(rng, labels, n) for _ in range(config.discriminator_steps)]
         arrays = {"prior_codes": np.stack([codes for codes, _ in drawn], axis=1)}
         if config.code_noise:
-            scale = noise.code_scale(config, left)
+            scale = code_scale(config, left)
             both = rng.standard_normal((2, *arrays["prior_codes"].shape), np.float32)
             arrays["generator_noise"] = scale * rng.standard_normal((n, self.code_dim), np.float32)
             arrays["prior_codes"] += scale[:, None] * both[0]
             arrays["code_noise"] = scale[:, None] * both[1]
-        n_maps = 2 if self.pseudo_labels else 1
-        arrays.update(noise.against_heart(self, rng, left, n_maps, ("", "generator_")))
+        arrays.update(against_heart(self, rng, left, 1 + self.pseudo_labels, ("", "generator_")))
         if labels is not None:
             one_hot = np.eye(self.networks["discriminator"].n_conditions, dtype=np.float32)
             arrays["condition"] = one_hot[labels]
@@ -117,7 +117,7 @@ class LabelPrior(Mode):
             labels = np.where(labels < self.n_pieces, labels, rng.integers(self.n_pieces, size=n))
         return self.sample_prior(n, rng, labels)
 
-    def step(self, batch, learn):
+    def step(self, batch: Batch, learn: Learn) -> dict[str, NDArray]:
         from aae_mx.networks.noise import noisy, warped
 
         images = warped(batch.images, self.image_shape, batch.maps)
@@ -136,7 +136,7 @@ class LabelPrior(Mode):
         fooled = self.generator_phase(again, batch, guesses, learn)
         return dict(zip(self.metrics, (loss, l2, *told, *fooled)))
 
-    def reconstruction_phase(self, images, hidden_noise, learn):
+    def reconstruction_phase(self, images: NDArray, hidden_noise: MaybeArray, learn: Learn) -> Pair:
         """Train encoder and decoder to give ``images`` (N, pixels) back; keeps the codes."""
         with backend.mx.autograd.record():
             codes = self.encode_with(hidden_noise, images)
@@ -145,20 +145,22 @@ class LabelPrior(Mode):
         self.codes = codes.detach()
         return loss, l2
 
-    def discriminator_phase(self, codes, prior_codes, condition, learn):
+    def discriminator_phase(
+        self, codes: NDArray, prior_codes: NDArray, condition: MaybeArray, learn: Learn
+    ) -> Pair:
         """Train the discriminator to tell ``codes`` from ``prior_codes``, both (N, code_dim)."""
         with backend.mx.autograd.record():
             loss, entropy, accuracy = self.game.tell(codes, prior_codes, condition)
         learn(loss, "discriminator")
         return entropy, accuracy
 
-    def classifier_phase(self, prior_codes, pieces, learn):
+    def classifier_phase(self, prior_codes: NDArray, pieces: NDArray, learn: Learn) -> None:
         """Train the classifier to tell the ``pieces`` (N, labels), one-hot, of ``prior_codes``."""
         with backend.mx.autograd.record():
             loss = self.label_loss(self.classifier(prior_codes), pieces)
         learn(loss, "classifier")
 
-    def guess(self, codes, condition):
+    def guess(self, codes: NDArray, condition: NDArray) -> NDArray:
         """What the classifier is sure of for images without a label, one-hot (N, labels).
 
         Source: Lee, Pseudo-Label (2013); that the encoder then has to answer so for the image
@@ -167,7 +169,9 @@ class LabelPrior(Mode):
         unlabelled = condition[:, len(self.classes) :]
         return (backend.mx.nd.softmax(self.classifier(codes)) > SURE) * unlabelled
 
-    def generator_phase(self, images, batch, guesses, learn):
+    def generator_phase(
+        self, images: NDArray, batch: Batch, guesses: MaybeArray, learn: Learn
+    ) -> Pair:
         """Train the encoder to make the discriminator take its codes for prior samples.
 
         Where there is a classifier, also to make it tell the label of each labelled image, as the
@@ -192,9 +196,5 @@ class LabelPrior(Mode):
         learn(loss, "generator")
         return entropy, fooled
 
-    def about(self):
+    def about(self) -> dict[str, Any]:
         return {"mode": self.name, "formulation": FORMULATIONS[self.config.labels_kind]}
-
-
-# As in the post, by how many images have a label.
-FORMULATIONS = {"none": "unsupervised", "some": "semi_supervised", "all": "supervised"}

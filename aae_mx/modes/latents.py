@@ -7,9 +7,12 @@ its parts in the order of its own phases.
 
 from __future__ import annotations
 
+from typing import Any, Optional
+
 import numpy as np
 
 from aae_mx import backend, priors
+from aae_mx.hints import Batch, Exports, Generator, Labels, Learn, Mode, NDArray, Operators, Pair
 from aae_mx.modes.mode import Moves
 
 # What a mode with both has, and what one with labels has besides.
@@ -47,7 +50,7 @@ LABEL_LINE = LINE + "  labels {classification_entropy:.3f} ({training_error:.2%}
 SURE = 0.95
 
 
-def cluster_names(n):
+def cluster_names(n: int) -> tuple[str, ...]:
     return tuple(f"cluster {i + 1}" for i in range(n))
 
 
@@ -57,7 +60,7 @@ class Latents:
     ``networks``: the discriminators, which the mode has among its own.
     """
 
-    def __init__(self, mode, dims):
+    def __init__(self, mode: Mode, dims: int) -> None:
         from aae_mx.networks.game import Game
         from aae_mx.networks.losses import ConsistencyLoss, InformationLoss
 
@@ -70,33 +73,33 @@ class Latents:
         self.consistency = ConsistencyLoss()
         self.information = InformationLoss(mode.config.information_balance)
 
-    def heads(self, images, batch=None, phase=""):
+    def heads(self, images: NDArray, batch: Optional[Batch] = None, phase: str = "") -> Pair:
         """Logits of y (N, kinds) and z (N, dims) of images; in training with a phase's noise."""
         if batch is not None and f"{phase}input_noise" in batch:
             images = images + batch[f"{phase}input_noise"]
         noise = batch and batch.get(f"{phase}hidden_noise")
         return self.split(backend.mx.nd, self.mode.encode_with(noise, images))
 
-    def split(self, F, both):
+    def split(self, F: Operators, both: NDArray) -> Pair:
         """What an encoder gives, (N, kinds + dims), in two."""
         cut, k = F.slice_axis, self.n_kinds
         return cut(both, axis=1, begin=0, end=k), cut(both, axis=1, begin=k, end=None)
 
-    def sample(self, n, rng, kinds=None):
+    def sample(self, n: int, rng: Generator, kinds: Labels = None) -> tuple[np.ndarray, np.ndarray]:
         """Styles (n, dims) of the prior, whose pieces stand for nothing, and kinds (n,)."""
         styles, _ = self.mode.prior.sample(n, rng, self.dims, self.mode.n_pieces)
         return styles, priors.categorical(n, rng, self.n_kinds, kinds)[1]
 
-    def represent(self, images):
+    def represent(self, images: NDArray) -> Pair:
         """Styles and kinds of images."""
         logits, z = self.heads(images)
         return z, backend.mx.nd.softmax(logits)
 
-    def decoder_logits(self, codes, kinds):
+    def decoder_logits(self, codes: NDArray, kinds: NDArray) -> NDArray:
         """What a decoder of both makes of styles and kinds."""
         return self.mode.networks["decoder"](backend.mx.nd.concat(kinds, codes, dim=1))
 
-    def exports(self):
+    def exports(self) -> Exports:
         """As ``Mode.exports``, with a decoder of both."""
         encoder, decoder = (self.mode.networks[name] for name in ("encoder", "decoder"))
         pixels = {"images": self.mode.n_pixels}
@@ -113,13 +116,13 @@ class Latents:
             "decoder": ({"codes": self.dims, "kinds": self.n_kinds}, "images", images),
         }
 
-    def classifier(self, F, images):
+    def classifier(self, F: Operators, images: NDArray) -> NDArray:
         """y of images."""
         return F.softmax(self.split(F, self.mode.networks["encoder"](images))[0])
 
     # Training.
 
-    def draw(self, rng, labels, left):
+    def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
         """As ``Mode.draw``: one-hot labels, samples of both priors, noise and warps."""
         from aae_mx.networks import noise
 
@@ -142,14 +145,14 @@ class Latents:
         return arrays
 
     @property
-    def consistent(self):
+    def consistent(self) -> bool:
         """Whether y has to be the same for an image warped otherwise.
 
         Then the first phase, which says what it has to be, has no noise.
         """
         return self.mode.config.consistency_weight > 0
 
-    def views(self, batch):
+    def views(self, batch: Batch) -> tuple[Batch, NDArray, NDArray]:
         """The batch without the images that come again as they have a label, and its images twice.
 
         First those of the first phase, then all for the others, each warped at random.
@@ -164,7 +167,9 @@ class Latents:
             return own, images, images
         return own, images, warped(batch.images, shape, batch.other_maps)
 
-    def play(self, again, y, z, batch, learn):
+    def play(
+        self, again: NDArray, y: NDArray, z: NDArray, batch: Batch, learn: Learn
+    ) -> tuple[NDArray, ...]:
         """The phases of discriminators and generator; returns seven metrics.
 
         ``y``, ``z``: of the images of ``batch``, without gradients; ``again``: these warped anew.
@@ -180,7 +185,7 @@ class Latents:
         learn(loss, "generator")
         return (*told, *fooled)
 
-    def tell(self, y, z, batch):
+    def tell(self, y: NDArray, z: NDArray, batch: Batch) -> tuple[NDArray, tuple[NDArray, ...]]:
         """While recording, what the discriminators have to learn: the loss, and four metrics."""
         from aae_mx.networks.noise import noisy
 
@@ -188,7 +193,9 @@ class Latents:
         style = self.style.tell(noisy(z, batch.style_noise), batch.styles)
         return kind[0] + style[0], (*kind[1:], *style[1:])
 
-    def fool(self, logits, z, before, batch):
+    def fool(
+        self, logits: NDArray, z: NDArray, before: NDArray, batch: Batch
+    ) -> tuple[NDArray, tuple[NDArray, ...]]:
         """While recording, what the generator has to learn: the loss, and three metrics.
 
         ``before``: y of the same images warped otherwise.
@@ -205,7 +212,7 @@ class Latents:
             loss = loss + config.information_weight * self.information(logits)
         return loss, (entropy + more, kind_fooled, style_fooled)
 
-    def learn_labels(self, images, y, batch, learn):
+    def learn_labels(self, images: NDArray, y: NDArray, batch: Batch, learn: Learn) -> Pair:
         """The phase of classification on ``images`` (N, pixels), warped ones of ``batch``.
 
         ``y``: what the first of them were before, for pseudo-labels. Returns the cross-entropy of
@@ -227,6 +234,6 @@ class Latents:
         right = nd.sum(nd.pick(batch.labels, nd.argmax(logits, axis=1), axis=1)) / known
         return entropy, 1 - right
 
-    def guess(self, y, labels):
+    def guess(self, y: NDArray, labels: NDArray) -> NDArray:
         """What the encoder is sure of for images without a label (Sohn et al.), one-hot."""
         return (y > SURE) * (1 - backend.mx.nd.sum(labels, axis=1, keepdims=True))

@@ -7,16 +7,33 @@ one, to encode, decode and sample. examples/own_mode.py is one in some sixty lin
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import Any, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from aae_mx import backend, priors, recipes
 from aae_mx.errors import ConfigError, InputError
+from aae_mx.hints import (
+    Batch,
+    Block,
+    Config,
+    Context,
+    Exports,
+    Generator,
+    Labels,
+    Learn,
+    MaybeArray,
+    NDArray,
+    Operators,
+    Pair,
+    Parameter,
+    Shape,
+)
 from aae_mx.modes.settings import SETTINGS
+from aae_mx.settings import Setting
 
 # {name: class}; a subclass of Mode with a name joins them.
-MODES = {}
+MODES: dict[str, type[Mode]] = {}
 
 
 class Moves(NamedTuple):
@@ -38,32 +55,36 @@ class Mode:
     """
 
     # As --mode has it, and a line about it.
-    name = None
+    name: str = ""
     summary = ""
     # Names of modes/settings.py, or Settings of its own; and the values of its default recipe,
     # where recipes.py has none.
-    settings = ()
-    recipe = {}
+    settings: tuple[Union[str, Setting], ...] = ()
+    recipe: dict[str, Any] = {}
     # The setting that has the dimensions of the code.
     dimensions = "code_dim"
     # The keys of what a step returns, in the order of the history's columns. Those that end in
     # _entropy are cross-entropies in nats; there is a reconstruction_loss.
-    metrics = ()
+    metrics: tuple[str, ...] = ()
     # What a training shows of a row of the history, on a terminal and in the log.
     bar = line = ""
     # {optimizer: Moves}, and {optimizer: the one whose state it shares}.
-    optimizers = {}
-    shares = {}
+    optimizers: dict[str, Moves] = {}
+    shares: dict[str, str] = {}
     # Names of what report/ can draw and measure, in order.
-    figures = ("pz", "qz", "output", "reconstructions", "samples", "interpolations", "losses")
-    measures = ("match", "neighbours", "reconstruction", "samples")
+    figures: tuple[str, ...] = (
+        *("pz", "qz", "output", "reconstructions", "samples", "interpolations", "losses"),
+    )
+    measures: tuple[str, ...] = ("match", "neighbours", "reconstruction", "samples")
     # Whether the pieces of p(z) stand for kinds, whether the decoder takes a kind beside the code,
     # whether that has to be told of an image to give it back, and whether the mode finds it.
     labels_are_pieces = decodes_labels = needs_labels = classifies = False
+    # Those of the last batch, see ``step``.
+    codes: NDArray
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        if cls.name is None:
+        if not cls.name:
             return
         there = MODES.get(cls.name)
         if there and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -76,7 +97,9 @@ class Mode:
         if cls.recipe:
             recipes.add(cls.name, cls.recipe)
 
-    def __init__(self, config, image_shape, classes, ctx):
+    def __init__(
+        self, config: Config, image_shape: Shape, classes: Sequence[str], ctx: Context
+    ) -> None:
         self.config, self.ctx = config, ctx
         self.image_shape, self.classes = tuple(image_shape), tuple(classes)
         self.n_pixels = int(np.prod(self.image_shape))
@@ -86,12 +109,12 @@ class Mode:
         self.networks = self.build()
 
     @classmethod
-    def all_settings(cls):
+    def all_settings(cls) -> list[Setting]:
         """Its settings, in order."""
         return [SETTINGS[s] if isinstance(s, str) else s for s in cls.settings]
 
     @classmethod
-    def check(cls, config):
+    def check(cls, config: Config) -> None:
         """Raise ConfigError for settings that do not go together."""
         n = getattr(config, cls.dimensions)
         if n % 2 and priors.find(config.prior).paired:
@@ -102,19 +125,20 @@ class Mode:
             )
 
     @classmethod
-    def names(cls, config):
+    def names(cls, config: Config) -> tuple[str, ...]:
         """The parts of the name of a run that come from its mode."""
         return (cls.name, config.prior)
 
     @staticmethod
-    def other_prior(config):
+    def other_prior(config: Config) -> tuple[str, ...]:
         """For ``names``: the prior, if it is not the Gaussian, which such a mode usually has."""
         return () if config.prior == "gaussian" else (config.prior,)
 
-    def build(self):
+    def build(self) -> dict[str, Block]:
         """The networks, {name: HybridBlock}, in the order in which their weights are drawn."""
+        raise NotImplementedError
 
-    def autoencoder(self, n_codes, n_decoded=None):
+    def autoencoder(self, n_codes: int, n_decoded: Optional[int] = None) -> dict[str, Block]:
         """For ``build``: an encoder to so many numbers and a decoder, of the config's architecture.
 
         The decoder takes as many, or ``n_decoded``.
@@ -130,20 +154,20 @@ class Mode:
         self.noisy_encoder = NoisyEncoder(encoder)
         return {"encoder": encoder, "decoder": decoder}
 
-    def discriminator(self, n_codes, n_conditions=0):
+    def discriminator(self, n_codes: int, n_conditions: int = 0) -> Block:
         """For ``build``: a discriminator of so many numbers, beside a one-hot of n_conditions."""
         from aae_mx.networks.perceptrons import Discriminator
 
         hidden, activation = self.config.discriminator_hidden, self.config.activation
         return Discriminator(n_codes, n_conditions, hidden, activation)
 
-    def encode_with(self, noise, images):
+    def encode_with(self, noise: MaybeArray, images: NDArray) -> NDArray:
         """What the encoder makes of images, its first hidden layer times 1 + noise, if any."""
         if noise is None:
             return self.networks["encoder"](images)
         return self.noisy_encoder(images, noise)
 
-    def parameters(self):
+    def parameters(self) -> dict[str, Parameter]:
         """The parameters of all networks, {"network/name": Gluon's Parameter}."""
         from aae_mx.networks.build import parameters
 
@@ -153,7 +177,7 @@ class Mode:
             for key, parameter in parameters(network).items()
         }
 
-    def draw(self, rng, labels, left):
+    def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
         """Every random number of an epoch of N images, {name: (N, ...)}, in any case in one order.
 
         ``rng``: a NumPy Generator. ``labels``: int64 (N,), in the order of the epoch, with
@@ -162,53 +186,57 @@ class Mode:
         """
         return {}
 
-    def step(self, batch, learn):
+    def step(self, batch: Batch, learn: Learn) -> dict[str, NDArray]:
         """The phases on one batch; returns {metric: NDArray (1,)}, not waited for.
 
         ``batch``: ``images`` (N, pixels) in 0–1, ``left``, and what ``draw`` gave, by name; None
         for what it did not. ``learn(loss, *optimizers)`` goes back from a loss and steps them.
         ``self.codes`` is then (N, code_dim), those of the batch.
         """
+        raise NotImplementedError
 
-    def encode(self, images):
+    def encode(self, images: NDArray) -> NDArray:
         """Codes z (N, code_dim) of images (N, pixels) in 0–1, on the device."""
         return self.networks["encoder"](images)
 
-    def represent(self, images):
+    def represent(self, images: NDArray) -> Pair:
         """Codes and kinds of images, which ``decode`` takes to give them back.
 
         Of modes that find the kinds and decode them.
         """
+        raise NotImplementedError
 
-    def decode(self, codes):
+    def decode(self, codes: NDArray) -> NDArray:
         """Values (N, pixels) of codes (N, code_dim), on the device; see ``output``."""
         return self.output(backend.mx.nd, self.networks["decoder"](codes))
 
-    def output(self, F, logits):
+    def output(self, F: Operators, logits: NDArray) -> NDArray:
         """What the decoder's last layer stands for: values in 0–1, but for the scale standard."""
         return logits if self.config.scale == "standard" else F.sigmoid(logits)
 
-    def classify(self, images):
+    def classify(self, images: NDArray) -> NDArray:
         """Probabilities of the kinds, (N, kinds), if it ``classifies``."""
 
-    def sample_prior(self, n, rng, labels=None):
+    def sample_prior(
+        self, n: int, rng: Generator, labels: Labels = None
+    ) -> tuple[np.ndarray, Labels]:
         """``n`` codes of the prior and the labels of their pieces; None where it has none."""
         return self.prior.sample(n, rng, self.code_dim, self.n_pieces, labels)
 
     @property
-    def kinds(self):
+    def kinds(self) -> tuple[str, ...]:
         """The names of the kinds y: the classes, or clusters that were found."""
         return self.classes
 
-    def head_codes(self):
+    def head_codes(self) -> Optional[np.ndarray]:
         """Where the middle of each kind is among the codes, float32 (kinds, code_dim); or None."""
 
     @property
-    def code_dim(self):
+    def code_dim(self) -> int:
         return getattr(self.config, self.dimensions)
 
     @property
-    def labelled_per_batch(self):
+    def labelled_per_batch(self) -> int:
         """How many images of a batch are drawn from the labelled ones, besides the pass over all.
 
         They are the last of the batch. None unless some images have a label, and others not.
@@ -219,11 +247,11 @@ class Mode:
         return min(round(config.labelled_share * config.batch_size), config.batch_size - 1)
 
     @property
-    def labelled(self):
+    def labelled(self) -> bool:
         """Whether samples can be asked for by label."""
         return self.labels_are_pieces or self.decodes_labels
 
-    def exports(self):
+    def exports(self) -> Exports:
         """What of it can be used elsewhere: {name: (inputs, output, function)}.
 
         ``inputs``: {name: its columns}; ``function(F, *inputs)`` gives the output of symbols, where
@@ -239,12 +267,12 @@ class Mode:
             ),
         }
 
-    def about(self):
+    def about(self) -> dict[str, Any]:
         """What someone needs to know of it who has only exported files: a dictionary for JSON."""
         return {"mode": self.name}
 
 
-def find(name):
+def find(name: str) -> type[Mode]:
     """The class of a mode. Raises ConfigError for a name that none has."""
     if name not in MODES:
         raise ConfigError(

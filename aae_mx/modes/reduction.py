@@ -13,8 +13,13 @@ batch:
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from aae_mx import backend
 from aae_mx.errors import ConfigError
+from aae_mx.hints import Batch, Block, Config, Exports, Generator, Labels, Learn, NDArray
 from aae_mx.modes import latents
 from aae_mx.modes.mode import Mode, Moves
 from aae_mx.settings import Setting
@@ -48,11 +53,13 @@ class Reduction(Mode):
             "The heads do not learn: each is on an axis of its own, as the paper's in 10-D.",
         ),
     )
-    figures = ("pz", "qz", "output", "samples", "reconstructions", "interpolations", "losses")
+    figures: tuple[str, ...] = (
+        *("pz", "qz", "output", "samples", "reconstructions", "interpolations", "losses"),
+    )
     labels_are_pieces = classifies = True
 
     @classmethod
-    def check(cls, config):
+    def check(cls, config: Config) -> None:
         usual = config.recipe_entry.values().get("clusters", config.clusters)
         if config.labels != "none" and config.clusters != usual:
             what = "it is for trainings without labels: with them, kinds are the classes"
@@ -60,17 +67,17 @@ class Reduction(Mode):
         super().check(config)
 
     @classmethod
-    def names(cls, config):
+    def names(cls, config: Config) -> tuple[str, ...]:
         labels = f"{config.clusters}-clusters" if config.labels == "none" else str(config.labels)
         return (cls.name, labels, f"{config.code_dim}d", *cls.other_prior(config))
 
     @property
-    def kinds(self):
+    def kinds(self) -> tuple[str, ...]:
         if self.config.labels == "none":
             return latents.cluster_names(self.config.clusters)
         return self.classes
 
-    def build(self):
+    def build(self) -> dict[str, Block]:
         from aae_mx.networks.losses import HeadCost
         from aae_mx.networks.perceptrons import FixedHeads, Heads
 
@@ -98,49 +105,51 @@ class Reduction(Mode):
             self.figures = (*self.figures, "confusion")
         return networks
 
-    def draw(self, rng, labels, left):
+    def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
         return self.latents.draw(rng, labels, left)
 
-    def step(self, batch, learn):
+    def step(self, batch: Batch, learn: Learn) -> dict[str, NDArray]:
         latents = self.latents
         own, images, again = latents.views(batch)
 
         with backend.mx.autograd.record():
             logits, z = latents.heads(images, own)
             y = backend.mx.nd.softmax(logits)
-            codes, costs = self.heads(y) + z, ()
+            codes = self.heads(y) + z
             loss, l2 = self.reconstruction_loss(self.networks["decoder"](codes), images)
-            total = loss
+            costs = []
             if not self.config.fixed_heads:
-                costs = (self.head_cost(self.heads.rows(self.ctx)),)
-                total = loss + costs[0]
+                costs.append(self.head_cost(self.heads.rows(self.ctx)))
+            total = sum(costs, loss)
         learn(total, "encoder", "decoder", *(["heads"] if costs else []))
         self.codes, y, z = codes.detach(), y.detach(), z.detach()
 
         played = latents.play(again, y, z, own, learn)
 
-        labels = ()
+        labels: tuple[NDArray, ...] = ()
         if self.config.labels != "none":
             labels = latents.learn_labels(again, y, batch, learn)
         return dict(zip(self.metrics, (loss, l2, *played, *costs, *labels)))
 
-    def encode(self, images):
+    def encode(self, images: NDArray) -> NDArray:
         z, y = self.latents.represent(images)
         return self.heads(y) + z
 
-    def classify(self, images):
+    def classify(self, images: NDArray) -> NDArray:
         return self.latents.represent(images)[1]
 
-    def head_codes(self):
+    def head_codes(self) -> np.ndarray:
         kinds = backend.mx.nd.eye(len(self.kinds), ctx=self.ctx)
         return self.heads(kinds).asnumpy()
 
-    def sample_prior(self, n, rng, labels=None):
+    def sample_prior(
+        self, n: int, rng: Generator, labels: Labels = None
+    ) -> tuple[np.ndarray, Labels]:
         """Styles around the heads of kinds, and these."""
         styles, kinds = self.latents.sample(n, rng, labels)
         return self.head_codes()[kinds] + styles, kinds
 
-    def exports(self):
+    def exports(self) -> Exports:
         def codes(F, images):
             y, z = self.latents.split(F, self.networks["encoder"](images))
             return self.heads(F.softmax(y)) + z
@@ -150,6 +159,6 @@ class Reduction(Mode):
         classifier = (pixels, "kinds", self.latents.classifier)
         return {**exported, "encoder": (pixels, "codes", codes), "classifier": classifier}
 
-    def about(self):
+    def about(self) -> dict[str, Any]:
         heads = self.head_codes().tolist()
         return {"mode": self.name, "labels": self.config.labels, "heads": heads}

@@ -13,11 +13,13 @@ then the styles of each label have to match the prior, and z cannot say what the
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from aae_mx import backend, priors
 from aae_mx.errors import ConfigError
+from aae_mx.hints import Batch, Block, Config, Exports, Generator, Labels, Learn, NDArray
 from aae_mx.modes.mode import Mode, Moves
 from aae_mx.modes.settings import SETTINGS
 from aae_mx.settings import Setting
@@ -64,17 +66,17 @@ class Style(Mode):
     dimensions = "style_dim"
 
     @classmethod
-    def check(cls, config):
+    def check(cls, config: Config) -> None:
         if config.labels != "all":
             what = "the decoder needs the label of every image, so expected 'all'"
             raise ConfigError("labels", config.labels, what)
         super().check(config)
 
     @classmethod
-    def names(cls, config):
+    def names(cls, config: Config) -> tuple[str, ...]:
         return (cls.name, *cls.other_prior(config))
 
-    def build(self):
+    def build(self) -> dict[str, Block]:
         from aae_mx.networks.game import Game
 
         n_labels, dims = len(self.classes), self.config.style_dim
@@ -84,7 +86,7 @@ class Style(Mode):
         self.game = Game(networks["style"])
         return networks
 
-    def draw(self, rng, labels, left):
+    def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
         from aae_mx.networks import noise
 
         config, n = self.config, len(left)
@@ -98,7 +100,7 @@ class Style(Mode):
         arrays.update(noise.against_heart(self, rng, left, 1, ("", "generator_")))
         return arrays
 
-    def step(self, batch, learn):
+    def step(self, batch: Batch, learn: Learn) -> dict[str, NDArray]:
         from aae_mx.networks.noise import noisy, warped
 
         record = backend.mx.autograd.record
@@ -123,19 +125,21 @@ class Style(Mode):
         learn(fooling, "generator")
         return dict(zip(self.metrics, (loss, l2, *told, fooling, fooled)))
 
-    def logits(self, codes, kinds):
+    def logits(self, codes: NDArray, kinds: NDArray) -> NDArray:
         return self.networks["decoder"](backend.mx.nd.concat(kinds, codes, dim=1))
 
-    def decode(self, codes, kinds):
+    def decode(self, codes: NDArray, kinds: NDArray) -> NDArray:  # type: ignore[override]
         """Pixels of styles z (N, style_dim) and kinds y (N, labels), one-hot or in between."""
         return self.output(backend.mx.nd, self.logits(codes, kinds))
 
-    def sample_prior(self, n, rng, labels=None):
+    def sample_prior(
+        self, n: int, rng: Generator, labels: Labels = None
+    ) -> tuple[np.ndarray, Labels]:
         """Styles; the pieces of their prior stand for nothing, and the labels are of the kinds."""
         codes, _ = self.prior.sample(n, rng, self.code_dim, self.n_pieces)
         return codes, priors.categorical(n, rng, len(self.classes), labels)[1]
 
-    def exports(self):
+    def exports(self) -> Exports:
         encoder, decoder = self.networks["encoder"], self.networks["decoder"]
 
         def images(F, codes, kinds):

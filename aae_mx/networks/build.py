@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any, Optional
 
 import numpy as np
 
 from aae_mx.backend import mx
 from aae_mx.errors import AAEError
+from aae_mx.hints import Block, Config, Context, Parameter, Shape
 from aae_mx.networks.convolutions import ConvDecoder, ConvEncoder
 from aae_mx.networks.perceptrons import Decoder, Encoder
 
 
-def autoencoder(config, image_shape, n_codes, n_decoded=None):
+def autoencoder(
+    config: Config, image_shape: Shape, n_codes: int, n_decoded: Optional[int] = None
+) -> list[Block]:
     """An encoder to ``n_codes`` numbers and a decoder, of a config's architecture.
 
     The decoder takes as many, or ``n_decoded``.
 
     Raises ConfigError for convolutional networks on images whose size they cannot have.
     """
+    kinds: tuple[Block, Block]
+    sizes: tuple[Any, Any]
     if config.arch == "conv":
         kinds, sizes = (ConvEncoder, ConvDecoder), (image_shape, config.filters)
     else:
@@ -28,22 +34,24 @@ def autoencoder(config, image_shape, n_codes, n_decoded=None):
     return [kind(*sizes, n, config.activation) for kind, n in zip(kinds, numbers)]
 
 
-def parameters(network):
+def parameters(network: Block) -> dict[str, Parameter]:
     """The parameters by names that do not depend on how many networks were made before."""
     return network._collect_params_with_prefix()
 
 
-def trained_parameters(network):
+def trained_parameters(network: Block) -> dict[str, Parameter]:
     """Those of ``parameters`` that have gradients: not the running means of batch normalisation."""
     return {name: p for name, p in parameters(network).items() if p.grad_req != "null"}
 
 
-def n_weights(networks):
+def n_weights(networks: dict[str, Block]) -> int:
     """How many numbers the parameters of {name: network} hold; they need not be there yet."""
     return sum(math.prod(p.shape) for net in networks.values() for p in parameters(net).values())
 
 
-def initialise(networks, seed, init_std, ctx):
+def initialise(
+    networks: dict[str, Block], seed: int, init_std: Optional[float], ctx: Context
+) -> None:
     """Fill {name: network}: weights N(0, init_std²), biases 0; they depend on the seed alone.
 
     Without an ``init_std``, each layer has the √(2 / inputs) of He et al., arXiv 1502.01852. Raises

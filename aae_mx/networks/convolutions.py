@@ -1,9 +1,14 @@
 """Convolutional encoder and decoder, of the shape of Radford et al., arXiv 1511.06434."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from aae_mx.backend import mx
 from aae_mx.errors import ConfigError
+from aae_mx.hints import NDArray, Operators, Shape
 
-nn = mx.gluon.nn
+nn: Any = mx.gluon.nn
 
 
 class ConvEncoder(nn.HybridBlock):
@@ -15,7 +20,9 @@ class ConvEncoder(nn.HybridBlock):
     reconstruction and the generator phase); all others are normalised by these.
     """
 
-    def __init__(self, image_shape, filters, code_dim, activation, **kwargs):
+    def __init__(
+        self, image_shape: Shape, filters: int, code_dim: int, activation: str, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         channels, side = conv_sizes(image_shape, filters)
         self.image_shape = (*image_shape[:2], channels[0])
@@ -28,7 +35,7 @@ class ConvEncoder(nn.HybridBlock):
             )
         self.layers.add(nn.Flatten(), nn.Dense(code_dim, in_units=channels[-1] * side**2))
 
-    def hybrid_forward(self, F, images):
+    def hybrid_forward(self, F: Operators, images: NDArray) -> NDArray:
         images = F.reshape(images, shape=(-1, *self.image_shape))
         return self.layers(F.transpose(images, axes=(0, 3, 1, 2)))
 
@@ -41,7 +48,9 @@ class ConvDecoder(nn.HybridBlock):
     create a primitive descriptor for a reorder primitive"), if it has 16 filters or more.
     """
 
-    def __init__(self, image_shape, filters, code_dim, activation, **kwargs):
+    def __init__(
+        self, image_shape: Shape, filters: int, code_dim: int, activation: str, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         channels, side = conv_sizes(image_shape, filters)
         self.map_shape = (channels[-1], side, side)
@@ -57,14 +66,14 @@ class ConvDecoder(nn.HybridBlock):
                 nn.Conv2DTranspose(outputs, 4, 2, 1, use_bias=last, in_channels=inputs),
             )
 
-    def hybrid_forward(self, F, codes):
+    def hybrid_forward(self, F: Operators, codes: NDArray) -> NDArray:
         maps = self.layers(F.reshape(self.first(codes), shape=(-1, *self.map_shape)))
         if self.grey:
             maps = F.sum(maps, axis=1, keepdims=True)
         return F.flatten(F.transpose(maps, axes=(0, 2, 3, 1)))
 
 
-def conv_sizes(image_shape, filters):
+def conv_sizes(image_shape: Shape, filters: int) -> tuple[list[int], int]:
     """The channels of the image and of each layer after it, and the side of the last maps.
 
     Raises ConfigError for images that are not square or whose side cannot be halved so far.

@@ -1,6 +1,9 @@
 """A game: one latent code against one prior (Makhzani et al., section 2)."""
 
+from __future__ import annotations
+
 from aae_mx.backend import mx
+from aae_mx.hints import Block, MaybeArray, NDArray, Pair
 from aae_mx.networks.losses import AdversarialLoss
 
 nd = mx.nd
@@ -13,10 +16,12 @@ class Game:
     n_conditions), or None. Both are called while MXNet records.
     """
 
-    def __init__(self, discriminator):
+    def __init__(self, discriminator: Block) -> None:
         self.discriminator, self.loss = discriminator, AdversarialLoss()
 
-    def tell(self, fake, real, beside=None):
+    def tell(
+        self, fake: NDArray, real: NDArray, beside: MaybeArray = None
+    ) -> tuple[NDArray, NDArray, NDArray]:
         """What the discriminator has to learn: answer 0 for ``fake`` and 1 for ``real``, (N, D).
 
         Returns the loss, and the mean cross-entropy and the accuracy over both.
@@ -30,7 +35,7 @@ class Game:
         # the mean over 2 N.
         return 2 * entropy, entropy, accuracy
 
-    def fool(self, fake, beside=None):
+    def fool(self, fake: NDArray, beside: MaybeArray = None) -> Pair:
         """What the encoder has to learn: make it answer 1 for ``fake``.
 
         Returns the discriminator's cross-entropy, which is the loss, and the share that fools it.

@@ -3,9 +3,14 @@
 They work on logits, so that they stay finite, and give means over the batch, of shape (1,).
 """
 
-from aae_mx.backend import mx
+from __future__ import annotations
 
-HybridBlock = mx.gluon.HybridBlock
+from typing import Any
+
+from aae_mx.backend import mx
+from aae_mx.hints import Config, NDArray, Operators, Pair
+
+HybridBlock: Any = mx.gluon.HybridBlock
 
 
 class ReconstructionLoss(HybridBlock):
@@ -17,18 +22,18 @@ class ReconstructionLoss(HybridBlock):
     the logits x̂ itself.
     """
 
-    def __init__(self, kind, scale=1.0, bounded=True, **kwargs):
+    def __init__(self, kind: str, scale: float = 1.0, bounded: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kind, self.scale, self.bounded = kind, scale, bounded
         self.hybridize(static_alloc=True)
 
     @classmethod
-    def of(cls, config, n_pixels):
+    def of(cls, config: Config, n_pixels: int) -> ReconstructionLoss:
         """That of a config, for images of so many pixels."""
         scale = 1 / n_pixels if config.reduction == "mean" else 1
         return cls(config.reconstruction, scale, config.scale != "standard")
 
-    def hybrid_forward(self, F, logits, images):
+    def hybrid_forward(self, F: Operators, logits: NDArray, images: NDArray) -> Pair:
         values = F.Activation(logits, act_type="sigmoid") if self.bounded else logits
         errors = values - images
         squares = _row_sums(F, F.square(errors))
@@ -46,11 +51,11 @@ class AdversarialLoss(HybridBlock):
     generator (Makhzani et al., section 2).
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.hybridize(static_alloc=True)
 
-    def hybrid_forward(self, F, logits, targets):
+    def hybrid_forward(self, F: Operators, logits: NDArray, targets: NDArray) -> Pair:
         right = F.broadcast_equal(F.BlockGrad(logits) > 0, targets)
         return F.mean(_cross_entropy(F, logits, targets)), F.mean(right)
 
@@ -61,11 +66,11 @@ class LabelLoss(HybridBlock):
     Rows without a label are zeros and add nothing to the mean.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.hybridize(static_alloc=True)
 
-    def hybrid_forward(self, F, logits, labels):
+    def hybrid_forward(self, F: Operators, logits: NDArray, labels: NDArray) -> NDArray:
         return -F.mean(_row_sums(F, F.log_softmax(logits) * labels))
 
 
@@ -76,11 +81,11 @@ class ConsistencyLoss(HybridBlock):
     Transformations and Perturbations (2016).
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.hybridize(static_alloc=True)
 
-    def hybrid_forward(self, F, logits, before):
+    def hybrid_forward(self, F: Operators, logits: NDArray, before: NDArray) -> NDArray:
         return -F.mean(_row_sums(F, F.log_softmax(logits) * F.BlockGrad(before)))
 
 
@@ -92,12 +97,12 @@ class InformationLoss(HybridBlock):
     Learning Discrete Representations via Information Maximizing Self-Augmented Training (2017).
     """
 
-    def __init__(self, balance, **kwargs):
+    def __init__(self, balance: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.balance = balance
         self.hybridize(static_alloc=True)
 
-    def hybrid_forward(self, F, logits):
+    def hybrid_forward(self, F: Operators, logits: NDArray) -> NDArray:
         y = F.softmax(logits)
         of_each = -F.mean(_row_sums(F, F.log_softmax(logits) * y))
         shares = F.mean(y, axis=0)
@@ -111,12 +116,12 @@ class HeadCost(HybridBlock):
     Source: the paper, section 7, as its readers report it; the distance is not known.
     """
 
-    def __init__(self, m, distance, **kwargs):
+    def __init__(self, m: int, distance: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.m, self.distance = m, distance
         self.hybridize(static_alloc=True)
 
-    def hybrid_forward(self, F, heads):
+    def hybrid_forward(self, F: Operators, heads: NDArray) -> NDArray:
         differences = F.broadcast_sub(F.expand_dims(heads, axis=0), F.expand_dims(heads, axis=1))
         # Never the root of 0, which has no gradient.
         distances = F.sqrt(F.sum(F.square(differences), axis=2) + 1e-6)

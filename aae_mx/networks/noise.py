@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import Any, Sequence
 
 import numpy as np
 
 from aae_mx.backend import mx
+from aae_mx.hints import Config, Generator, MaybeArray, Mode, NDArray, Shape
 
 nd = mx.nd
 
@@ -16,13 +18,13 @@ NOISE_BANK = 3_000_000
 WAVES = 3
 
 
-def code_scale(config, left):
+def code_scale(config: Config, left: np.ndarray) -> np.ndarray:
     """Standard deviation of the noise on codes at each image of an epoch, float32 (N, 1)."""
     power = 2 if config.code_noise_decay == "quadratic" else 1
     return np.float32(config.code_noise) * left.astype(np.float32)[:, None] ** power
 
 
-def maps(config, rng, left):
+def maps(config: Config, rng: Generator, left: np.ndarray) -> np.ndarray:
     """For each image of an epoch a map, (N, 6), or (N, 36) with a bend; see ``warped``."""
     # To the end linearly, q(z) would match better, but the labels be learnt by heart.
     none = np.array([1, 0, 0, 0, 1, 0], np.float32)
@@ -52,12 +54,12 @@ def _wave_planes(shape, ctx):
     return nd.array(np.stack(planes).reshape(len(planes), -1), ctx=ctx)
 
 
-def noisy(values, noise):
+def noisy(values: NDArray, noise: MaybeArray) -> NDArray:
     """``values`` with noise added, or as they are if there is none."""
     return values if noise is None else values + noise
 
 
-def warped(images, shape, maps):
+def warped(images: NDArray, shape: Shape, maps: MaybeArray) -> NDArray:
     """Images (N, pixels) of ``shape``, each turned, stretched and moved by an affine map.
 
     ``maps`` (N, 6): a row (a, b, c, d, e, f) takes to the place (x, y) what was at
@@ -79,7 +81,14 @@ def warped(images, shape, maps):
     return nd.BilinearSampler(planes, grid).transpose((0, 2, 3, 1)).reshape((len(images), -1))
 
 
-def against_heart(mode, rng, left, n_maps, phases, input_noise=0.0):
+def against_heart(
+    mode: Mode,
+    rng: Generator,
+    left: np.ndarray,
+    n_maps: int,
+    phases: Sequence[str],
+    input_noise: float = 0.0,
+) -> dict[str, Any]:
     """What keeps a training from learning images by heart, for an epoch, by the names of a batch.
 
     ``maps`` and, of two, ``other_maps`` for ``warped``; and for each of the ``phases``, by what
@@ -113,11 +122,13 @@ def against_heart(mode, rng, left, n_maps, phases, input_noise=0.0):
 class Stretches:
     """Noise (N, units) for the images of an epoch; a slice of rows gives that of a batch."""
 
-    def __init__(self, units, bank, offsets, scale, batch_size):
+    def __init__(
+        self, units: int, bank: NDArray, offsets: np.ndarray, scale: np.ndarray, batch_size: int
+    ) -> None:
         self.units, self.bank, self.offsets = units, bank, offsets
         self.scale, self.batch_size = scale, batch_size
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice) -> NDArray:
         n, offset = rows.stop - rows.start, int(self.offsets[rows.start // self.batch_size])
         noise = self.bank[offset : offset + n * self.units].reshape((n, self.units))
         return self.scale[rows.start] * noise

@@ -4,17 +4,21 @@ Those of the post, and of the paper's appendix A.1: no batch normalisation, and 
 activation.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any, Sequence
 
 from aae_mx.backend import mx
+from aae_mx.hints import Block, Context, MaybeArray, NDArray, Operators
 
-nn = mx.gluon.nn
+nn: Any = mx.gluon.nn
 
 # Of the classifier: what it learns, the pieces of a prior, needs no more.
 CLASSIFIER_HIDDEN = (200, 200)
 
 
-def mlp(sizes, activation):
+def mlp(sizes: Sequence[int], activation: str) -> Block:
     """Dense layers of the given sizes, input first; ``activation`` after all but the last."""
     layers = nn.HybridSequential()
     for inputs, outputs in zip(sizes[:-2], sizes[1:-1]):
@@ -26,11 +30,13 @@ def mlp(sizes, activation):
 class Encoder(nn.HybridBlock):
     """Images (N, pixels) in 0–1 to codes z (N, code_dim). It is the game's generator."""
 
-    def __init__(self, n_pixels, hidden, code_dim, activation, **kwargs):
+    def __init__(
+        self, n_pixels: int, hidden: Sequence[int], code_dim: int, activation: str, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.layers = mlp([n_pixels, *hidden, code_dim], activation)
 
-    def hybrid_forward(self, F, images):
+    def hybrid_forward(self, F: Operators, images: NDArray) -> NDArray:
         return self.layers(images)
 
 
@@ -42,12 +48,12 @@ class NoisyEncoder(nn.HybridBlock):
     (Srivastava et al., Dropout, section 10, 2014), and can fall to zero.
     """
 
-    def __init__(self, encoder, **kwargs):
+    def __init__(self, encoder: Block, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.encoder = encoder
         self.hybridize(static_alloc=True, static_shape=True)
 
-    def hybrid_forward(self, F, images, noise):
+    def hybrid_forward(self, F: Operators, images: NDArray, noise: NDArray) -> NDArray:
         first, *others = self.encoder.layers
         units = first(images)
         units = units + units * noise
@@ -62,11 +68,13 @@ class Decoder(nn.HybridBlock):
     For data of the scale standard they are the values.
     """
 
-    def __init__(self, n_pixels, hidden, code_dim, activation, **kwargs):
+    def __init__(
+        self, n_pixels: int, hidden: Sequence[int], code_dim: int, activation: str, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.layers = mlp([code_dim, *reversed(hidden), n_pixels], activation)
 
-    def hybrid_forward(self, F, codes):
+    def hybrid_forward(self, F: Operators, codes: NDArray) -> NDArray:
         return self.layers(codes)
 
 
@@ -77,12 +85,19 @@ class Discriminator(nn.HybridBlock):
     n for labels, n + 1 for labels of which the last entry says "unknown".
     """
 
-    def __init__(self, code_dim, n_conditions, hidden, activation, **kwargs):
+    def __init__(
+        self,
+        code_dim: int,
+        n_conditions: int,
+        hidden: Sequence[int],
+        activation: str,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.n_conditions = n_conditions
         self.layers = mlp([n_conditions + code_dim, *hidden, 1], activation)
 
-    def hybrid_forward(self, F, codes, condition=None):
+    def hybrid_forward(self, F: Operators, codes: NDArray, condition: MaybeArray = None) -> NDArray:
         if (condition is None) != (self.n_conditions == 0):
             raise ValueError(
                 f"this discriminator takes a condition of {self.n_conditions} entries, "
@@ -96,14 +111,14 @@ class Discriminator(nn.HybridBlock):
 class Heads(nn.HybridBlock):
     """Kinds y (N, kinds) to y W (N, code_dim): the rows of W are the heads of the kinds."""
 
-    def __init__(self, n_kinds, code_dim, **kwargs):
+    def __init__(self, n_kinds: int, code_dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layer = nn.Dense(code_dim, in_units=n_kinds, use_bias=False)
 
-    def hybrid_forward(self, F, kinds):
+    def hybrid_forward(self, F: Operators, kinds: NDArray) -> NDArray:
         return self.layer(kinds)
 
-    def rows(self, ctx):
+    def rows(self, ctx: Context) -> NDArray:
         """W, (kinds, code_dim)."""
         return self.layer.weight.data(ctx).T
 
@@ -111,20 +126,20 @@ class Heads(nn.HybridBlock):
 class FixedHeads(nn.HybridBlock):
     """As Heads, but each kind has an axis of its own, and any two heads the same ``distance``."""
 
-    def __init__(self, distance, **kwargs):
+    def __init__(self, distance: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scale = distance / math.sqrt(2)
 
-    def hybrid_forward(self, F, kinds):
+    def hybrid_forward(self, F: Operators, kinds: NDArray) -> NDArray:
         return self.scale * kinds
 
 
 class Classifier(nn.HybridBlock):
     """Codes z (N, code_dim) to logits (N, n_labels) of the piece of the prior that z lies in."""
 
-    def __init__(self, code_dim, n_labels, activation, **kwargs):
+    def __init__(self, code_dim: int, n_labels: int, activation: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layers = mlp([code_dim, *CLASSIFIER_HIDDEN, n_labels], activation)
 
-    def hybrid_forward(self, F, codes):
+    def hybrid_forward(self, F: Operators, codes: NDArray) -> NDArray:
         return self.layers(codes)

@@ -12,6 +12,7 @@ import sys
 import unicodedata
 import warnings
 from contextlib import suppress
+from typing import Any, Sequence
 
 from aae_mx.errors import InputError
 from aae_mx.text import printable
@@ -50,14 +51,14 @@ def _load_matplotlib():
 matplotlib = _load_matplotlib()
 
 
-def pyplot():
+def pyplot() -> Any:
     """The module of that name, which chooses a display."""
     import matplotlib.pyplot
 
     return matplotlib.pyplot
 
 
-def drawable(names):
+def drawable(names: Sequence[str]) -> list[str]:
     """Names as texts of a figure: one line each, no markup, only characters that fonts have."""
     _, lacking = fonts(names)
     texts = []
@@ -71,7 +72,7 @@ def drawable(names):
     return texts
 
 
-def fonts(names):
+def fonts(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """The font families to draw ``names`` with, and the characters that none of them has."""
     families = tuple(matplotlib.rcParams["font.family"])
     beyond = frozenset(c for c in printable("".join(names)) if ord(c) > 126)

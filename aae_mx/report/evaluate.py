@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
-from aae_mx.data.scale import AS_PIXELS
+from aae_mx.data.scale import AS_PIXELS, Scale
 from aae_mx.errors import InputError
+from aae_mx.hints import AAE, Dataset, Mode
 from aae_mx.report import metrics
 from aae_mx.text import printable
 
@@ -50,7 +52,14 @@ OF_MANY = ("two_sample_accuracy", "neighbour_accuracy", "frechet_distance")
 FEW = 20
 
 
-def evaluate(model, n=None, seed=0, dataset=None, judge=None, split="test"):
+def evaluate(
+    model: AAE,
+    n: Optional[int] = None,
+    seed: int = 0,
+    dataset: Optional[Dataset] = None,
+    judge: Optional[metrics.Judge] = None,
+    split: str = "test",
+) -> dict[str, Any]:
     """The metrics of a trained model on the first ``n`` held-out images; by default on all.
 
     With the ``split`` "validation" on those that were kept out of its training instead.
@@ -87,7 +96,15 @@ def evaluate(model, n=None, seed=0, dataset=None, judge=None, split="test"):
 class Trial:
     """A trained model, the held-out images that it is measured on, and what it makes of them."""
 
-    def __init__(self, model, n, seed, dataset, judge, split):
+    def __init__(
+        self,
+        model: AAE,
+        n: Optional[int],
+        seed: int,
+        dataset: Dataset,
+        judge: Optional[metrics.Judge],
+        split: str,
+    ) -> None:
         self.model, self.seed, self.dataset = model, seed, dataset
         self.what, images, labels = measured_on(model, dataset, split)
         self.images, self.labels = images[:n], labels[:n]
@@ -95,27 +112,29 @@ class Trial:
         self._judge = judge
 
     @functools.cached_property
-    def codes(self):
+    def codes(self) -> np.ndarray:
         return self.model.encode(self.images)
 
     @functools.cached_property
-    def kinds(self):
+    def kinds(self) -> np.ndarray:
         return self.model.classify(self.images)
 
     @functools.cached_property
-    def samples(self):
+    def samples(self) -> tuple[np.ndarray, Optional[np.ndarray]]:
         """As many decoded prior samples as images, for the judge, and their labels or None."""
         return sampled_for_judge(self.model, self.n, self.seed)
 
     @functools.cached_property
-    def judge(self):
+    def judge(self) -> metrics.Judge:
         return self._judge or make_judge(self.dataset, self.model.scale)
 
-    def prior(self, stream, n=None):
+    def prior(
+        self, stream: int, n: Optional[int] = None
+    ) -> tuple[np.ndarray, Optional[np.ndarray]]:
         """Prior samples of a stream and their labels, by default as many as images."""
         return self.model.sample_prior(n or self.n, seed=[self.seed, stream])
 
-    def class_errors(self):
+    def class_errors(self) -> dict[str, Optional[float]]:
         """The share of each class's images that is told wrong, {class: float or None}."""
         wrong = self.kinds.argmax(axis=1) != self.labels
         return {
@@ -126,7 +145,7 @@ class Trial:
         }
 
 
-def measured_on(model, dataset, split):
+def measured_on(model: AAE, dataset: Dataset, split: str) -> tuple[str, np.ndarray, np.ndarray]:
     """What the images of a split, "test" or "validation", are called; they, and their labels.
 
     Raises InputError for a run that kept none of its training images out.
@@ -275,13 +294,13 @@ MEASURES = {
 }
 
 
-def metrics_of(mode):
+def metrics_of(mode: Mode) -> list[str]:
     """The names of the metrics that a Mode has, in the order of METRICS."""
     names = {name for measure in mode.measures for name in MEASURES[measure][1]}
     return [name for name in METRICS if name in names]
 
 
-def make_judge(dataset, scale=AS_PIXELS):
+def make_judge(dataset: Dataset, scale: Scale = AS_PIXELS) -> metrics.Judge:
     """The ``metrics.Judge`` of a dataset's training images, those with a label."""
     part = slice(metrics.Judge.MAX_IMAGES)
     labels = dataset.train_labels[part]
@@ -290,7 +309,7 @@ def make_judge(dataset, scale=AS_PIXELS):
     )
 
 
-def judged(images, scale=AS_PIXELS):
+def judged(images: np.ndarray, scale: Scale = AS_PIXELS) -> np.ndarray:
     """Images as the judge sees them: rows as the networks do, large ones averaged to 32 a side.
 
     ``images``: (N, height, width), (N, height, width, 3) or (N, features), of the Scale.
@@ -310,7 +329,7 @@ def judged(images, scale=AS_PIXELS):
     return np.concatenate(rows)
 
 
-def sampled_for_judge(model, n, seed):
+def sampled_for_judge(model: AAE, n: int, seed: int) -> tuple[np.ndarray, Optional[np.ndarray]]:
     """``n`` decoded prior samples, as ``judged`` gives them, and their labels or None."""
     from aae_mx.data import parts
 
@@ -322,7 +341,7 @@ def sampled_for_judge(model, n, seed):
     return np.concatenate([judged(part, model.scale) for part in images]), labels
 
 
-def table(results):
+def table(results: Sequence[dict[str, Any]]) -> str:
     """Results of ``evaluate`` side by side, each with what is ideal for it, as text.
 
     One column has the ideal of all runs where it is the same. Of few images, shares have no more
@@ -355,7 +374,7 @@ def table(results):
     return "\n".join([*text, *notes, *remarks(results)])
 
 
-def rows(results):
+def rows(results: Sequence[dict[str, Any]]) -> list[list[str]]:
     """The lines of the table, lists of texts: the first has the runs' names, then one a metric."""
     columns, shown = [], [n for n in METRICS if any(n in r["metrics"] for r in results)]
     for result in results:
@@ -369,7 +388,7 @@ def rows(results):
     return [list(line) for line in zip(["", *(METRICS[name][0] for name in shown)], *columns)]
 
 
-def remarks(results):
+def remarks(results: Sequence[dict[str, Any]]) -> list[str]:
     """What has to be said of numbers that are not there, a list of texts."""
     notes = []
     if any(result["images"] < FEW for result in results):
@@ -397,7 +416,7 @@ def _texts(numbers, names, n):
     return texts
 
 
-def show(value, form, none="–"):
+def show(value: Optional[float], form: str, none: str = "–") -> str:
     """A number of the table, or ``none`` where there is none."""
     if value is None or not np.isfinite(value):
         return none

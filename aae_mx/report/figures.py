@@ -9,11 +9,12 @@ import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
+from aae_mx.hints import AAE, Axes, Callback, Dataset, Drawing, PathLike
 from aae_mx.report import plotting
 from aae_mx.text import printable, say, shortened
 
@@ -70,11 +71,18 @@ class Looks:
         plotting.class_colours(1, self.colours)
 
     @property
-    def pixels_per_inch(self):
+    def pixels_per_inch(self) -> int:
         return self.dpi or (DPI if self.format == "png" else DPI_WITHIN)
 
 
-def plot_run(model, out=None, dataset=None, seed=0, quiet=False, **looks):
+def plot_run(
+    model: AAE,
+    out: Optional[PathLike] = None,
+    dataset: Optional[Dataset] = None,
+    seed: int = 0,
+    quiet: bool = False,
+    **looks: Any,
+) -> Path:
     """Write the figures of a trained model into ``out``; returns that directory.
 
     Which they are, its mode says (``Mode.figures``). ``out`` is RUN/figures by default, ``dataset``
@@ -86,21 +94,21 @@ def plot_run(model, out=None, dataset=None, seed=0, quiet=False, **looks):
     """
     from aae_mx.model import load_data
 
-    looks = Looks(**looks)
+    how = Looks(**looks)
     dataset = dataset or load_data(model)
     out = _directory(model, out)
-    scene = Scene(model, dataset, seed, looks)
+    scene = Scene(model, dataset, seed, how)
     figures = {}
     for name in model.mode.figures:
         draw, size = figure_of(scene, name)
         if draw is not None:
-            figures[f"{name}.{looks.format}"] = draw, size
+            figures[f"{name}.{how.format}"] = draw, size
         elif not quiet:
-            say(f"no {name}.{looks.format}: {size}", err=True)
-    failed = {}
+            say(f"no {name}.{how.format}: {size}", err=True)
+    failed: dict[str, list[str]] = {}
     for name, (draw, size) in figures.items():
         try:
-            with saved(out / name, **size, looks=looks) as axes:
+            with saved(out / name, **size, looks=how) as axes:
                 draw(axes)
         except Exception as error:  # noqa: B902 - the others are drawn, whatever it is
             why = " ".join(str(error).replace(f"{out / name}: ", "").split())
@@ -114,7 +122,7 @@ def plot_run(model, out=None, dataset=None, seed=0, quiet=False, **looks):
     return out
 
 
-def figures_every(n):
+def figures_every(n: int) -> Callback:
     """A callback for ``aae_mx.fit`` and ``resume`` that draws q(z) after every ``n``-th epoch.
 
     Into RUN/figures/qz_epoch_0005.png and so on, each as qz.png would be then. A figure that cannot
@@ -155,7 +163,9 @@ def figures_every(n):
 class Scene:
     """A trained model with its data, and what several figures show of them."""
 
-    def __init__(self, model, dataset, seed=0, looks=None):
+    def __init__(
+        self, model: AAE, dataset: Dataset, seed: int = 0, looks: Optional[Looks] = None
+    ) -> None:
         from aae_mx.runs.history import read_history
 
         self.model, self.dataset, self.seed = model, dataset, seed
@@ -178,25 +188,33 @@ class Scene:
         if heads is not None and self.fitted is not None:
             self.seen = ", seen so that the heads lie on a circle"
         # Or no piece of the prior stands for a label.
-        self.pieces = pieces[shown] if model.mode.labels_are_pieces else None
+        self.pieces = pieces[shown] if pieces is not None and model.mode.labels_are_pieces else None
         self.labels = dataset.train_labels[shown] if model.classes else None
 
-    def scatter(self, draw, points, labels, names, title, axes):
+    def scatter(
+        self,
+        draw: Callable[..., Any],
+        points: np.ndarray,
+        labels: Optional[np.ndarray],
+        names: Sequence[str],
+        title: str,
+        axes: Axes,
+    ) -> None:
         """Draw points by ``draw``, of plotting, as the others and as was asked for."""
         how = self.looks.colours, self.looks.legend
         draw(points, labels, names, f"{title}{self.seen}", self.limit, axes, *how)
 
     @functools.cached_property
-    def originals(self):
+    def originals(self) -> np.ndarray:
         """The first held-out images, floats in 0–1."""
         return self.pixels(self.dataset.test_images[:N_IMAGES])
 
-    def pixels(self, images):
+    def pixels(self, images: np.ndarray) -> np.ndarray:
         """Images as floats in 0–1, (N, *shape)."""
         return self.model.scale.apply(images).reshape(-1, *self.shape)
 
     @property
-    def unseen(self):
+    def unseen(self) -> tuple[np.ndarray, np.ndarray, str]:
         """Images that the training did not see, their labels, and what they are called.
 
         Those of the validation where there are some, for the others are for evaluate.
@@ -380,7 +398,7 @@ FIGURES = {
 }
 
 
-def figure_of(scene, name):
+def figure_of(scene: Scene, name: str) -> Drawing:
     """How a figure of a scene is drawn, and its size; as the functions of FIGURES."""
     from aae_mx.report import profiles
 
@@ -388,7 +406,7 @@ def figure_of(scene, name):
     return {**FIGURES, **others}[name](scene)
 
 
-def figures_directory(run):
+def figures_directory(run: Path) -> Path:
     """RUN/figures. Raises InputError if it cannot be written, or is a link out of the run."""
     from aae_mx.files import check_directory, inside
 
@@ -397,7 +415,7 @@ def figures_directory(run):
     return path
 
 
-def _directory(model, out):
+def _directory(model: AAE, out: Optional[PathLike]) -> Path:
     """``out``, or the run's directory of figures, which is made if need be."""
     from aae_mx.files import make_directory
 
@@ -406,7 +424,7 @@ def _directory(model, out):
     return out
 
 
-def say_what_is_lacking(classes):
+def say_what_is_lacking(classes: Sequence[str]) -> None:
     """Say on stderr for which characters of the classes' names figures have a box."""
     from aae_mx.report.canvas import BOX, fonts
 
@@ -419,7 +437,9 @@ def say_what_is_lacking(classes):
         )
 
 
-def interpolations(model, first, last, steps, labels=None):
+def interpolations(
+    model: AAE, first: np.ndarray, last: np.ndarray, steps: int, labels: Optional[np.ndarray] = None
+) -> np.ndarray:
     """Decoded codes on the lines between those of images: (N, steps, *image_shape) in 0–1.
 
     ``first``, ``last``: as many images, where the lines begin and end; ``labels``: of all of them,
@@ -435,7 +455,7 @@ def interpolations(model, first, last, steps, labels=None):
 
 
 @contextmanager
-def saved(path, looks=None, **size):
+def saved(path: PathLike, looks: Optional[Looks] = None, **size: Any) -> Iterator[Axes]:
     """Axes (an array of them if there are several) of a figure that is then saved.
 
     Written aside and renamed. ``size`` as of ``new_figure``.
@@ -448,7 +468,12 @@ def saved(path, looks=None, **size):
     write_aside(path, lambda file: file.write(content))
 
 
-def new_figure(width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, rows=1, columns=1):
+def new_figure(
+    width: float = plotting.FIGURE_INCHES,
+    height: float = plotting.FIGURE_INCHES,
+    rows: int = 1,
+    columns: int = 1,
+) -> tuple[Any, Axes]:
     """A figure of so many inches and its axes, without pyplot: no display is needed."""
     from aae_mx.report.canvas import matplotlib
 
@@ -456,7 +481,7 @@ def new_figure(width=plotting.FIGURE_INCHES, height=plotting.FIGURE_INCHES, rows
     return figure, figure.subplots(rows, columns)
 
 
-def encoded(figure, looks):
+def encoded(figure: Any, looks: Looks) -> bytes:
     """The bytes of a figure's file; the same figure is the same bytes."""
     from aae_mx.report.canvas import matplotlib
 
@@ -474,7 +499,14 @@ def encoded(figure, looks):
     return file.getvalue()
 
 
-def animate_run(model, out=None, dataset=None, seed=0, colours=None, legend=True):
+def animate_run(
+    model: AAE,
+    out: Optional[PathLike] = None,
+    dataset: Optional[Dataset] = None,
+    seed: int = 0,
+    colours: Optional[str] = None,
+    legend: bool = True,
+) -> Path:
     """Write training.gif, how q(z) of a trained model became p(z), into ``out``; returns the file.
 
     It shows the first N_MOVING held-out images; arguments as of ``plot_run``. Raises InputError

@@ -9,10 +9,12 @@ The estimate is poor in many dimensions and rewards blur; it is here as the pape
 from __future__ import annotations
 
 import math
+from typing import Any, Callable, Optional
 
 import numpy as np
 
 from aae_mx.errors import InputError
+from aae_mx.hints import AAE, Dataset
 from aae_mx.report.evaluate import measured_on
 
 # The widths that are tried, and on how many images.
@@ -23,7 +25,15 @@ SAMPLES_AT_ONCE, IMAGES_AT_ONCE = 10_000, 2500
 STREAM = 7  # of random numbers, beside those of evaluate
 
 
-def likelihood(model, dataset, n_samples=10_000, n=None, seed=0, progress=None, split="test"):
+def likelihood(
+    model: AAE,
+    dataset: Dataset,
+    n_samples: int = 10_000,
+    n: Optional[int] = None,
+    seed: int = 0,
+    progress: Optional[Callable[[int], None]] = None,
+    split: str = "test",
+) -> dict[str, Any]:
     """The mean log-density, in nats, of the first ``n`` held-out images under a model's samples.
 
     Values are as the networks see them.
@@ -72,7 +82,7 @@ def likelihood(model, dataset, n_samples=10_000, n=None, seed=0, progress=None, 
     }
 
 
-def best_sigma(samples, images):
+def best_sigma(samples: np.ndarray, images: np.ndarray) -> float:
     """Of SIGMAS the one with the largest mean log-density of images (N, pixels)."""
     means = [
         log_density(images, lambda part: samples[part], len(samples), sigma).mean()
@@ -81,7 +91,13 @@ def best_sigma(samples, images):
     return SIGMAS[int(np.argmax(means))]
 
 
-def log_density(images, sampled, n_samples, sigma, progress=None):
+def log_density(
+    images: np.ndarray,
+    sampled: Callable[[slice], np.ndarray],
+    n_samples: int,
+    sigma: float,
+    progress: Optional[Callable[[int], None]] = None,
+) -> np.ndarray:
     """log of 1/N Σ N(x; s, σ²) of each of ``images`` (M, pixels), float64 (M,).
 
     ``sampled(slice)`` gives the samples of a slice of the N, (n, pixels) in 0–1.

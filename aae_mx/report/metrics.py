@@ -6,13 +6,19 @@ Every function is deterministic, or takes a NumPy Generator. Arrays of codes hav
 
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
+
+from aae_mx.hints import Generator
 
 # See two_sample_accuracy.
 CONTRARY = 0.25
 
 
-def sliced_wasserstein(codes, prior_codes, rng, n_projections=200):
+def sliced_wasserstein(
+    codes: np.ndarray, prior_codes: np.ndarray, rng: Generator, n_projections: int = 200
+) -> float:
     """Mean Wasserstein-1 distance of N codes and N prior samples along random directions; ≥ 0.
 
     In units of the code. Two samples of one distribution are not quite 0 apart: set prior
@@ -28,7 +34,7 @@ def sliced_wasserstein(codes, prior_codes, rng, n_projections=200):
     return float(np.abs(projected[0] - projected[1]).mean())
 
 
-def two_sample_accuracy(codes, prior_codes):
+def two_sample_accuracy(codes: np.ndarray, prior_codes: np.ndarray) -> Optional[float]:
     """How well the nearest neighbour tells codes from prior samples, in 0–1.
 
     Leave-one-out accuracy of a 1-nearest-neighbour classifier on both together: 0.5 if they
@@ -52,7 +58,9 @@ def two_sample_accuracy(codes, prior_codes):
     return float(right.mean())
 
 
-def label_agreement(codes, labels, prior_codes, prior_labels):
+def label_agreement(
+    codes: np.ndarray, labels: np.ndarray, prior_codes: np.ndarray, prior_labels: np.ndarray
+) -> float:
     """Share of codes whose nearest prior sample stands for the image's own label, in 0–1.
 
     ``labels`` of the images, ``prior_labels`` of the prior's pieces. As in the baseline,
@@ -65,7 +73,7 @@ def label_agreement(codes, labels, prior_codes, prior_labels):
     return float((prior_labels[nearest] == labels).mean())
 
 
-def calibration_error(probabilities, labels, n_bins=15):
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> float:
     """Expected calibration error of probabilities (N, classes), in 0–1; 0 is perfect.
 
     The images are put into ``n_bins`` bins by their largest probability; the mean, over images, of
@@ -79,13 +87,13 @@ def calibration_error(probabilities, labels, n_bins=15):
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def imbalance(probabilities):
+def imbalance(probabilities: np.ndarray) -> float:
     """How far the mean of probabilities (N, classes) is from even, in 0–1: total variation."""
     mean = probabilities.mean(axis=0)
     return float(np.abs(mean - 1 / len(mean)).sum() / 2)
 
 
-def labels_by_example(kinds, labels):
+def labels_by_example(kinds: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The label of each cluster by one image: that with the largest probability of it.
 
     ``kinds``: probabilities of the clusters (N, clusters) of images with known ``labels``. Source:
@@ -94,7 +102,7 @@ def labels_by_example(kinds, labels):
     return labels[kinds.argmax(axis=0)]
 
 
-def labels_by_majority(kinds, labels, n_labels):
+def labels_by_majority(kinds: np.ndarray, labels: np.ndarray, n_labels: int) -> np.ndarray:
     """The label of each cluster by the most of its images; of one without any, by example."""
     named = labels_by_example(kinds, labels)
     counts = _counts(kinds.argmax(axis=1), labels, kinds.shape[1], n_labels)
@@ -103,7 +111,7 @@ def labels_by_majority(kinds, labels, n_labels):
     return named
 
 
-def matched_error(answers, labels, n):
+def matched_error(answers: np.ndarray, labels: np.ndarray, n: int) -> float:
     """The share of images told wrong where n clusters stand for n labels in the best way, in 0–1.
 
     The best one-to-one assignment, as usual in clustering: it sees the labels that it is measured
@@ -122,7 +130,7 @@ def _counts(answers, labels, n_answers, n_labels):
     return counts
 
 
-def neighbour_accuracy(codes, labels, k=10):
+def neighbour_accuracy(codes: np.ndarray, labels: np.ndarray, k: int = 10) -> float:
     """Share of codes whose k nearest other codes vote for the image's label, in 0–1.
 
     Leave-one-out k-nearest-neighbour classification (Cover & Hart 1967); a tie goes to the
@@ -142,7 +150,7 @@ def _neighbours(points, k):
     return NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
 
 
-def psnr(norms, n_pixels):
+def psnr(norms: np.ndarray, n_pixels: int) -> float:
     """Mean over images of the peak signal-to-noise ratio, in dB, from the L2 norms of
     its errors.
 
@@ -153,7 +161,9 @@ def psnr(norms, n_pixels):
     return float((-10 * np.log10(errors)).mean())
 
 
-def linear_accuracy(codes, labels, other_codes, other_labels):
+def linear_accuracy(
+    codes: np.ndarray, labels: np.ndarray, other_codes: np.ndarray, other_labels: np.ndarray
+) -> Optional[float]:
     """How often a linear classifier that learnt from codes is right about others, in 0–1.
 
     A logistic regression on codes of mean 0 and standard deviation 1. Near the share of the most
@@ -180,7 +190,7 @@ class Judge:
 
     MAX_IMAGES, EPOCHS = 20_000, 10
 
-    def __init__(self, images, labels):
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         import warnings
 
         from sklearn.exceptions import ConvergenceWarning
@@ -193,15 +203,15 @@ class Judge:
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.network.fit(images[: self.MAX_IMAGES], labels[: self.MAX_IMAGES])
 
-    def features(self, images):
+    def features(self, images: np.ndarray) -> np.ndarray:
         """The hidden layer's activations: (N, 64)."""
         return np.maximum(images @ self.network.coefs_[0] + self.network.intercepts_[0], 0)
 
-    def predict(self, images):
+    def predict(self, images: np.ndarray) -> np.ndarray:
         """What the images are taken for, (N,)."""
         return self.network.predict(images)
 
-    def class_entropy(self, images):
+    def class_entropy(self, images: np.ndarray) -> float:
         """Entropy, in bits, of the classes that the images are taken for.
 
         log2 of the number of classes if all are equally frequent, 0 if there is but one: it
@@ -214,7 +224,7 @@ class Judge:
         return max(0.0, float(-(shares * np.log2(shares)).sum()))
 
 
-def frechet_distance(a, b):
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Fréchet distance of two Gaussians fitted to features (N, D) and (M, D); ≥ 0.
 
     |μa − μb|² + tr(Ca + Cb − 2 (Ca Cb)^½). Source: Heusel et al., GANs Trained by a Two

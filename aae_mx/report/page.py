@@ -17,6 +17,7 @@ import numpy as np
 from aae_mx import modes
 from aae_mx.config import Config
 from aae_mx.errors import ConfigError, InputError, option_name, option_text
+from aae_mx.hints import AAE, Dataset
 from aae_mx.report import plotting
 from aae_mx.report.evaluate import evaluate, remarks, rows, show
 from aae_mx.report.figures import (
@@ -62,7 +63,7 @@ WHAT = {
 }
 
 
-def page(model, dataset, seed=0):
+def page(model: AAE, dataset: Dataset, seed: int = 0) -> str:
     """The HTML of a report of a trained model; ``dataset`` is the one that it was trained on.
 
     The same run and ``seed`` give the same text. A figure that cannot be drawn, and numbers of
@@ -72,7 +73,7 @@ def page(model, dataset, seed=0):
     template = TEMPLATE.read_text("utf-8")
     style = template.split("<style>")[1].split("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    name = Path(model.run).resolve().name
+    name = Path(str(model.run)).resolve().name
     text = string.Template(template).substitute(
         digest=f"sha256-{digest}",
         title=_text(model.title.replace("_", " ")),
@@ -88,7 +89,7 @@ def page(model, dataset, seed=0):
     return text
 
 
-def command(config):
+def command(config: Config) -> list[str]:
     """The command that trains a run of a Config again, in parts that stay together."""
     settings = {name: value for name, value in config.given.items() if value is not None}
     try:

@@ -6,6 +6,8 @@ import csv
 import dataclasses
 import io
 import statistics
+from pathlib import Path
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -43,7 +45,7 @@ class Experiment:
     numbers: dict
     figures: tuple = ()
 
-    def config(self, seed, **changes):
+    def config(self, seed: int, **changes: Any) -> Config:
         return Config(**{**PROTOCOL, **self.settings, "seed": seed, **changes})
 
 
@@ -119,7 +121,15 @@ SECTIONS = tuple(dict.fromkeys(experiment.section for experiment in EXPERIMENTS)
 SHOWN = {**METRICS, "log_density": ("log-density, nats", "{:.1f}")}
 
 
-def reproduce(out, only=SECTIONS, seeds=3, quick=False, samples=10_000, jobs=1, quiet=False):
+def reproduce(
+    out: Path,
+    only: Sequence[str] = SECTIONS,
+    seeds: int = 3,
+    quick: bool = False,
+    samples: int = 10_000,
+    jobs: int = 1,
+    quiet: bool = False,
+) -> None:
     """Train what is missing of the paper's experiments under ``out``/runs, and write the table.
 
     ``only``: sections, of SECTIONS. Each is trained with ``seeds`` seeds. ``quick``: with 2,000
@@ -150,7 +160,7 @@ def reproduce(out, only=SECTIONS, seeds=3, quick=False, samples=10_000, jobs=1, 
         say(f"numbers and figures: {out}")
 
 
-def directory(config, out):
+def directory(config: Config, out: Path) -> Path:
     """Where the run of a config is."""
     paper = "_paper" if config.recipe == "paper" else ""
     return out / "runs" / f"{config.name}{paper}_seed_{config.seed}"

@@ -4,11 +4,15 @@ Every function takes arrays and an optional ``ax``, and returns the axes; none o
 touches a model or the disk. Without ``ax``, one is made with pyplot, as a notebook wants.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
 from aae_mx.errors import ConfigError
+from aae_mx.hints import Axes, Shape
 from aae_mx.text import shortened
 
 # The post's scatter plots: 8 × 8 inches, points of size 8, the colour map "rainbow".
@@ -39,15 +43,15 @@ LAST_FRAMES = 7
 
 
 def scatter_codes(
-    codes,
-    labels=None,
-    classes=None,
-    title="q(z)",
-    limit=None,
-    ax=None,
-    colours=None,
-    legend=True,
-):
+    codes: np.ndarray,
+    labels: Optional[np.ndarray] = None,
+    classes: Optional[Sequence[str]] = None,
+    title: str = "q(z)",
+    limit: Optional[float] = None,
+    ax: Optional[Axes] = None,
+    colours: Optional[str] = None,
+    legend: bool = True,
+) -> Axes:
     """Codes (N, 2) as points: one colour per label with a legend, or one colour.
 
     ``labels``: integers of shape (N,), -1 (grey) for none; ``classes``: their names in the legend,
@@ -92,7 +96,7 @@ def scatter_codes(
     return ax
 
 
-def class_colours(n, name=None):
+def class_colours(n: int, name: Optional[str] = None) -> Any:
     """A matplotlib Colormap of ``n`` classes, which lie evenly on it: class i at i / (n - 1).
 
     ``name``: one of matplotlib's colour maps, by default the post's, or "safe", which readers
@@ -181,7 +185,7 @@ def _name(ax, codes, labels, names):
             ax.text(x, y, name, path_effects=[outline], clip_on=True, **how)
 
 
-def mark_heads(heads, names, ax=None):
+def mark_heads(heads: np.ndarray, names: Sequence[str], ax: Optional[Axes] = None) -> Axes:
     """Mark the middle of each kind, (N, 2), with its name, on axes with codes."""
     from aae_mx.report import canvas
 
@@ -196,12 +200,27 @@ def mark_heads(heads, names, ax=None):
     return ax
 
 
-def scatter_prior(codes, labels=None, classes=None, title="p(z)", *arguments, **more):
+def scatter_prior(
+    codes: np.ndarray,
+    labels: Optional[np.ndarray] = None,
+    classes: Optional[Sequence[str]] = None,
+    title: str = "p(z)",
+    *arguments: Any,
+    **more: Any,
+) -> Axes:
     """Samples of the prior, drawn as ``scatter_codes`` draws codes."""
     return scatter_codes(codes, labels, classes, title, *arguments, **more)
 
 
-def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=None, **looks):
+def animate_codes(
+    snapshots: dict[int, np.ndarray],
+    labels: Optional[np.ndarray],
+    classes: Optional[Sequence[str]] = None,
+    prior: Optional[np.ndarray] = None,
+    limit: Optional[float] = None,
+    ax: Optional[Axes] = None,
+    **looks: Any,
+) -> Any:
     """An animation of codes that change: one frame for each of {epoch: codes (N, 2)}.
 
     Epoch 0 is before training. ``prior``: samples of it, (N, 2), which lie faintly behind; the
@@ -229,7 +248,7 @@ def animate_codes(snapshots, labels, classes=None, prior=None, limit=None, ax=No
     return matplotlib.animation.FuncAnimation(ax.figure, draw, frames, init_func=lambda: None)
 
 
-def shared_limit(*codes):
+def shared_limit(*codes: np.ndarray) -> float:
     """A limit that shows nearly all points (all but 1 in 500) of several sets of codes.
 
     Above 0, also where all of them are the origin.
@@ -237,7 +256,7 @@ def shared_limit(*codes):
     return 1.1 * max(float(np.quantile(np.abs(c), 0.998)) for c in codes if len(c)) or 1.0
 
 
-def project(codes, fitted=None):
+def project(codes: np.ndarray, fitted: Any = None) -> tuple[np.ndarray, Any]:
     """Codes (N, code_dim) in two dimensions, and the PCA that took them there.
 
     Two-dimensional codes come back as they are, with None. ``fitted``: a PCA returned
@@ -257,7 +276,7 @@ def project(codes, fitted=None):
     return fitted.transform(codes), fitted
 
 
-def plane_of_heads(heads):
+def plane_of_heads(heads: Optional[np.ndarray]) -> Any:
     """A plane for ``project`` in which N heads (N, code_dim) lie evenly on a circle.
 
     For heads of which each has an axis of its own (paper, section 7); None in two dimensions, where
@@ -276,7 +295,9 @@ def plane_of_heads(heads):
     return fitted
 
 
-def plane_codes(fitted=None, extent=PLANE_EXTENT, steps=PLANE_STEPS):
+def plane_codes(
+    fitted: Any = None, extent: float = PLANE_EXTENT, steps: int = PLANE_STEPS
+) -> np.ndarray:
     """The 441 codes of the decoded plane, row by row from the top left: (441, code_dim).
 
     With the PCA of ``project`` for codes of more dimensions, the plane is that of its two
@@ -289,7 +310,7 @@ def plane_codes(fitted=None, extent=PLANE_EXTENT, steps=PLANE_STEPS):
     return codes if fitted is None else fitted.inverse_transform(codes).astype(np.float32)
 
 
-def plane_extent(prior):
+def plane_extent(prior: np.ndarray) -> float:
     """Half the side of a decoded plane for the prior of which ``prior`` (N, code_dim) are samples.
 
     The post's where they fill at least half of it; otherwise their limit, rounded up.
@@ -301,7 +322,12 @@ def plane_extent(prior):
     return unit * math.ceil(limit / unit)
 
 
-def show_plane(images, title="decoded plane", ax=None, extent=PLANE_EXTENT):
+def show_plane(
+    images: np.ndarray,
+    title: str = "decoded plane",
+    ax: Optional[Axes] = None,
+    extent: float = PLANE_EXTENT,
+) -> Axes:
     """The images decoded from ``plane_codes``, (441, height, width[, 3]), where their codes lie.
 
     ``extent`` as there.
@@ -316,7 +342,12 @@ def show_plane(images, title="decoded plane", ax=None, extent=PLANE_EXTENT):
     return ax
 
 
-def show_images(images, columns=None, title=None, ax=None):
+def show_images(
+    images: np.ndarray,
+    columns: Optional[int] = None,
+    title: Optional[str] = None,
+    ax: Optional[Axes] = None,
+) -> Axes:
     """Images in 0–1 as a sheet, ``columns`` to a row (as a square if None).
 
     They are (N, height, width), or (N, height, width, 3) in colour. The rest of the last row is
@@ -331,7 +362,9 @@ def show_images(images, columns=None, title=None, ax=None):
     return ax
 
 
-def show_samples(samples, classes, blocks, ax=None):
+def show_samples(
+    samples: np.ndarray, classes: Sequence[str], blocks: int, ax: Optional[Axes] = None
+) -> Axes:
     """Samples of many classes: ``blocks`` classes to a row, before each one's images its name.
 
     ``samples``: (classes, samples of each, height, width), or (..., height, width, 3), in 0–1.
@@ -361,12 +394,18 @@ def show_samples(samples, classes, blocks, ax=None):
     return ax
 
 
-def samples_columns(n, each):
+def samples_columns(n: int, each: int) -> int:
     """How many of ``n`` classes with ``each`` samples lie beside each other, on a fair sheet."""
     return math.ceil(math.sqrt(n / (1.5 * (each + 1))))
 
 
-def show_reconstructions(originals, reconstructions, columns=20, title=None, ax=None):
+def show_reconstructions(
+    originals: np.ndarray,
+    reconstructions: np.ndarray,
+    columns: int = 20,
+    title: Optional[str] = None,
+    ax: Optional[Axes] = None,
+) -> Axes:
     """Pairs of columns, ten to a row by default: each original, its reconstruction on its right.
 
     Both are (N, height, width), or (N, height, width, 3), in 0–1.
@@ -375,7 +414,13 @@ def show_reconstructions(originals, reconstructions, columns=20, title=None, ax=
     return show_images(pairs, columns, title or "originals, each with its reconstruction", ax)
 
 
-def show_interpolations(first, between, last, title=None, ax=None):
+def show_interpolations(
+    first: np.ndarray,
+    between: np.ndarray,
+    last: np.ndarray,
+    title: Optional[str] = None,
+    ax: Optional[Axes] = None,
+) -> Axes:
     """One row per pair of images: the first, what is decoded on the way, the last.
 
     ``first``, ``last``: (N, height, width), or (N, height, width, 3), in 0–1; ``between``:
@@ -407,9 +452,9 @@ CURVES = {
 }
 
 
-def loss_panels(history):
+def loss_panels(history: dict[str, list[float]]) -> dict[str, dict[str, str]]:
     """What there is to draw of a history, {label of an axis: {column: name of its curve}}."""
-    panels = {label: {} for label in PANELS.values()}
+    panels: dict[str, dict[str, str]] = {label: {} for label in PANELS.values()}
     for column in history:
         for end, label in PANELS.items():
             if column.endswith(end):
@@ -418,7 +463,9 @@ def loss_panels(history):
     return {label: columns for label, columns in panels.items() if columns}
 
 
-def loss_curves(history, axes=None, colours=None):
+def loss_curves(
+    history: dict[str, list[float]], axes: Any = None, colours: Optional[str] = None
+) -> Any:
     """Axes of the history's columns by epoch: reconstruction, entropies, accuracies, errors.
 
     ``history``: {column: list of one value per epoch}, as in a run's history.csv; see
@@ -448,7 +495,13 @@ def loss_curves(history, axes=None, colours=None):
     return axes
 
 
-def show_confusion(labels, answers, classes, title="", ax=None):
+def show_confusion(
+    labels: np.ndarray,
+    answers: np.ndarray,
+    classes: Sequence[str],
+    title: str = "",
+    ax: Optional[Axes] = None,
+) -> Axes:
     """How often images of each class (rows) are taken for each (columns), in per cent of the row.
 
     ``labels``, ``answers``: positions in ``classes``, (N,). The errors are coloured by how many
@@ -488,13 +541,13 @@ def _calm(ax):
         ax.set_ylim(low - 0.05 * size, high + 0.05 * size)
 
 
-def sheet_height(n, columns=None):
+def sheet_height(n: int, columns: Optional[int] = None) -> float:
     """The height in inches of a sheet of ``n`` square images, FIGURE_INCHES wide."""
     columns = columns or _square(n)
     return FIGURE_INCHES * math.ceil(n / columns) / columns
 
 
-def sheet_columns(image_shape, most):
+def sheet_columns(image_shape: Shape, most: int) -> int:
     """How many images, at most ``most``, lie beside each other on a sheet without shrinking."""
     return max(2, min(most, SHEET_PIXELS // image_shape[1]))
 
@@ -503,7 +556,7 @@ def _square(n):
     return math.ceil(math.sqrt(n))
 
 
-def tile(images, columns, rest=0):
+def tile(images: np.ndarray, columns: int, rest: float = 0) -> np.ndarray:
     """One sheet (rows · height, columns · width) of images (N, height, width), and ``rest``."""
     images = np.asarray(images)
     n, height, width = images.shape[:3]

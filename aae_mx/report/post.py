@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
+from typing import Any, Sequence
 
 from aae_mx.config import Config
 from aae_mx.modes.label_prior import FORMULATIONS, LabelPrior
@@ -46,7 +48,7 @@ BASELINE = {
 }
 
 
-def configurations(labelled, **settings):
+def configurations(labelled: Sequence[int], **settings: Any) -> list[Config]:
     """The Config of each of the CONFIGURATIONS, for each number of ``labelled`` images."""
     return [
         Config(prior=prior, labels=n, **settings)
@@ -55,7 +57,9 @@ def configurations(labelled, **settings):
     ]
 
 
-def draw_figures(configs, out, seeds=1, quiet=False, jobs=1):
+def draw_figures(
+    configs: Sequence[Config], out: Path, seeds: int = 1, quiet: bool = False, jobs: int = 1
+) -> None:
     """Train what is missing of ``configs`` under ``out``/runs and draw their figures in ``out``.
 
     With ``seeds`` above 1 each is trained with so many seeds, from its own on; the figures show
@@ -90,7 +94,7 @@ def _directory(config, n, out):
     return out / "runs" / (config.name + f"_seed_{config.seed + n}" * (n > 0))
 
 
-def shown(config):
+def shown(config: Config) -> dict[str, str]:
     """The figures of a configuration that the post shows, {file: figure of a run}."""
     plane = (config.prior, config.labels) == PLANE
     figures = ("pz", "qz", "output") if plane else ("pz", "qz")

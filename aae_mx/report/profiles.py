@@ -6,9 +6,11 @@ Values are as the networks see them, see data/scale.py, so that features can be 
 from __future__ import annotations
 
 import math
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
+from aae_mx.hints import Axes, Drawing, Scene
 from aae_mx.report import plotting
 from aae_mx.text import shortened
 
@@ -20,14 +22,21 @@ NAME = 16
 AROUND, FROM_ZERO = "RdBu_r", "viridis"
 
 
-def colours(kind):
+def colours(kind: str) -> dict[str, Any]:
     """The colour map and its limits for values of a kind of Scale."""
     if kind == "standard":
         return {"cmap": AROUND, "vmin": -2.5, "vmax": 2.5}
     return {"cmap": FROM_ZERO, "vmin": 0, "vmax": 1}
 
 
-def show_profiles(rows, names=None, title=None, kind="standard", labels=None, ax=None):
+def show_profiles(
+    rows: np.ndarray,
+    names: Optional[Sequence[str]] = None,
+    title: Optional[str] = None,
+    kind: str = "standard",
+    labels: Optional[Sequence[str]] = None,
+    ax: Optional[Axes] = None,
+) -> Axes:
     """Rows (N, features) as lines of colours, with the names of features below.
 
     ``kind``: of their Scale, which decides the colours; ``labels``: N texts at the left.
@@ -54,7 +63,13 @@ def show_profiles(rows, names=None, title=None, kind="standard", labels=None, ax
     return ax
 
 
-def show_feature_planes(planes, names, extent, axes, kind="standard"):
+def show_feature_planes(
+    planes: np.ndarray,
+    names: Sequence[str],
+    extent: float,
+    axes: np.ndarray,
+    kind: str = "standard",
+) -> np.ndarray:
     """What the decoder makes of a plane of codes, a picture for each feature.
 
     ``planes`` (steps, steps, features), the first row at the top; ``axes``: an array of as many.
@@ -92,7 +107,7 @@ def _height(n):
     return 1.6 + 0.14 * n
 
 
-def output(scene):
+def output(scene: Scene) -> Drawing:
     """Features over the decoded plane."""
     n = min(ON_PLANE, scene.shape[0])
     columns = math.ceil(math.sqrt(n))
@@ -116,7 +131,7 @@ def output(scene):
     }
 
 
-def reconstructions(scene):
+def reconstructions(scene: Scene) -> Drawing:
     """Rows that the training did not see, and beside them what became of them."""
     shown, labels, what = scene.unseen
     shown, labels = shown[:ROWS], labels[:ROWS]
@@ -131,7 +146,7 @@ def reconstructions(scene):
     return draw, {"width": 12, "height": _height(len(shown)), "columns": 2}
 
 
-def samples(scene):
+def samples(scene: Scene) -> Drawing:
     """Decoded prior samples, by kind where these mean something."""
     model, labels = scene.model, None
     if model.mode.labelled:
@@ -147,7 +162,7 @@ def samples(scene):
     return draw, {"height": _height(n)}
 
 
-def clusters(scene):
+def clusters(scene: Scene) -> Drawing:
     """The head of each cluster, decoded."""
     model, n = scene.model, len(scene.kinds)
 
@@ -159,7 +174,7 @@ def clusters(scene):
     return draw, {"height": _height(n)}
 
 
-def nothing(scene):
+def nothing(scene: Scene) -> Drawing:
     return None, "it is of pictures, and the data are rows of features"
 
 

@@ -11,10 +11,13 @@ import threading
 from pathlib import Path
 
 from aae_mx.errors import AAEError, InputError
+from aae_mx.hints import Config, Dataset
 from aae_mx.text import say
 
 
-def complete(trainings, out, quiet=False, jobs=1):
+def complete(
+    trainings: dict[Path, Config], out: Path, quiet: bool = False, jobs: int = 1
+) -> tuple[Dataset, set[Path]]:
     """Train what is missing of ``trainings``, {directory: Config}, which lie under ``out``.
 
     ``jobs``: so many at once, each in a process of its own with as few threads. Returns the dataset
@@ -104,7 +107,7 @@ def _train_at_once(missing, jobs, tell):
             process.wait()
 
 
-def epochs_left(run, config):
+def epochs_left(run: Path, config: Config) -> int:
     """How many epochs of the training of ``config`` the directory ``run`` still lacks."""
     from aae_mx.model import read_config
     from aae_mx.runs.checkpoint import finished_epochs

@@ -9,12 +9,13 @@ import re
 import zipfile
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, Sequence
 
 import numpy as np
 
 from aae_mx.errors import InputError
 from aae_mx.files import inside, write_aside
+from aae_mx.hints import PathLike, Shape, Shapes
 
 CHECKPOINTS = "checkpoints"
 # What the names of an optimizer's arrays begin with; a slim checkpoint has none of them.
@@ -28,22 +29,22 @@ class Position(NamedTuple):
 
     epoch: int = 0
     step: int = 0
-    sums: dict = {}  # {metric: its sum over the images of those batches}
+    sums: dict[str, float] = {}  # {metric: its sum over the images of those batches}
     seconds: float = 0.0  # that those batches took
 
 
-def checkpoints(path):
+def checkpoints(path: PathLike) -> list[Path]:
     """The checkpoints of the run in the directory ``path``, oldest first."""
     return numbered(Path(path, CHECKPOINTS), r"checkpoint-(\d{5,})-(\d{7,})\.npz")
 
 
-def finished_epochs(path):
+def finished_epochs(path: PathLike) -> int:
     """How many epochs the last checkpoint of a run has behind it; 0 without one."""
     files = checkpoints(path)
     return int(files[-1].stem.split("-")[1]) if files else 0
 
 
-def numbered(directory, pattern):
+def numbered(directory: Path, pattern: str) -> list[Path]:
     """The files of a directory with names of a pattern, in the order of the numbers in them."""
     try:
         names = os.listdir(directory)
@@ -51,12 +52,12 @@ def numbered(directory, pattern):
         return []
     except OSError as error:
         raise InputError(f"{directory}: cannot be read ({error})") from error
-    found = filter(None, (re.fullmatch(pattern, name) for name in names))
-    found = sorted(found, key=lambda match: [int(number) for number in match.groups()])
+    matches = filter(None, (re.fullmatch(pattern, name) for name in names))
+    found = sorted(matches, key=lambda match: [int(number) for number in match.groups()])
     return [directory / match[0] for match in found]
 
 
-def write(path, position, arrays, keep):
+def write(path: Path, position: Position, arrays: dict[str, np.ndarray], keep: int) -> None:
     """Write a checkpoint of ``arrays`` at ``position``, and remove those that are not kept."""
     arrays = {
         "epoch": np.array(position.epoch, np.int64),
@@ -81,23 +82,25 @@ def write(path, position, arrays, keep):
             old.unlink(missing_ok=True)
 
 
-def read(file, expected, metrics, run_format):
+def read(
+    file: Path, expected: Shapes, metrics: Sequence[str], run_format: int
+) -> tuple[dict[str, np.ndarray], Position]:
     """The arrays and the Position of a checkpoint, checked.
 
     ``expected``: {name: (dtype, shape)} of weights and optimizer states; ``metrics``: those that
     have sums, of a training that was within an epoch. Raises InputError for anything else.
     """
-    expected = {
+    wanted: Shapes = {
         "epoch": ("<i8", ()),
         "step": ("<i8", ()),
         "seconds": ("<f8", ()),
         "sha256": ("|u1", (32,)),
         **expected,
     }
-    sums = {f"sums/{name}": ("<f4", ()) for name in metrics}
+    sums: Shapes = {f"sums/{name}": ("<f4", ()) for name in metrics}
     if run_format == 6:
         sums = {"sums": ("<f4", (len(metrics),))}
-    arrays = _read_arrays(file, expected, sums)
+    arrays = _read_arrays(file, wanted, sums)
     if min(int(array) for array in arrays.values() if array.dtype == np.int64) < 0:
         raise InputError(f"{file}: it counts epochs or steps below 0")
     values = arrays["sums"] if run_format == 6 else [arrays.get(name) for name in sums]
@@ -152,11 +155,11 @@ def _read_arrays(file, expected, sums):
     return arrays
 
 
-def n_bytes(dtype, shape):
+def n_bytes(dtype: str, shape: Shape) -> int:
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
 
 
-def check_header(stream, dtype, shape):
+def check_header(stream: IO[bytes], dtype: str, shape: Shape) -> None:
     """Read the header of an array in NumPy's format and compare it, without evaluating it."""
     start = stream.read(10)
     if start[:8] != b"\x93NUMPY\x01\x00" or len(start) < 10:

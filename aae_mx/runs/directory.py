@@ -8,6 +8,7 @@ import os
 import shlex
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
@@ -23,8 +24,9 @@ from aae_mx.files import (
     read_text,
     write_aside,
 )
+from aae_mx.hints import PathLike
 from aae_mx.runs import checkpoint
-from aae_mx.runs.checkpoint import CHECKPOINTS
+from aae_mx.runs.checkpoint import CHECKPOINTS, Position
 from aae_mx.runs.history import HISTORY, cell, read_rows
 from aae_mx.runs.snapshots import SNAPSHOTS, snapshots
 
@@ -42,19 +44,26 @@ class Run:
     ``keep``: how many of the last checkpoints stay.
     """
 
-    def __init__(self, path, keep):
+    def __init__(self, path: PathLike, keep: int) -> None:
         self.path, self.keep = Path(path), keep
-        self.rows = []
+        self.rows: list[dict[str, str]] = []
         self._lock = lock(self.path)
 
-    def __enter__(self):
+    def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._lock.close()
 
     @classmethod
-    def create(cls, name, description, out=None, keep=2, snapshots=False):
+    def create(
+        cls,
+        name: str,
+        description: dict[str, Any],
+        out: Optional[PathLike] = None,
+        keep: int = 2,
+        snapshots: bool = False,
+    ) -> Run:
         """A new run in the directory ``out``, or in one called ``name`` under runs/.
 
         ``description``: see ``describe``. ``snapshots``: whether it keeps them. Raises InputError
@@ -95,7 +104,7 @@ class Run:
         self._lock.close()
 
     @classmethod
-    def reopen(cls, path, keep=2):
+    def reopen(cls, path: PathLike, keep: int = 2) -> Run:
         """The run in the directory ``path``, locked, to go on with it.
 
         Raises InputError if another process is training there, or if it cannot be written.
@@ -109,7 +118,7 @@ class Run:
             raise InputError(f"{path}: cannot be written ({error})") from error
         return run
 
-    def go_on(self, description, epoch):
+    def go_on(self, description: dict[str, Any], epoch: int) -> None:
         """Drop history and snapshots after ``epoch``; the description may have changed."""
         rows = read_rows(self.path) if epoch else []
         self.rows = [row for row in rows if float(row["epoch"]) <= epoch]
@@ -121,13 +130,13 @@ class Run:
                     raise InputError(f"{file}: cannot be removed ({error})") from error
         self.describe(description)
 
-    def describe(self, description):
+    def describe(self, description: dict[str, Any]) -> None:
         """Write config.json: ``config``, ``given``, ``image_shape``, ``classes`` and ``data``."""
         description = {"format": FORMAT, "version": __version__, **description}
         text = json.dumps(description, indent=2) + "\n"
         write_aside(self.path / CONFIG, lambda file: file.write(text.encode()))
 
-    def add(self, row):
+    def add(self, row: dict[str, float]) -> None:
         """Add the row of an epoch to the history, {column: value}, in the order that it has.
 
         Raises InputError for other columns than the rows before.
@@ -146,26 +155,26 @@ class Run:
         )
 
     @property
-    def keeps_snapshots(self):
+    def keeps_snapshots(self) -> bool:
         return (self.path / SNAPSHOTS).exists()
 
-    def add_snapshot(self, epoch, codes):
+    def add_snapshot(self, epoch: int, codes: np.ndarray) -> None:
         """Keep the codes of the held-out images after ``epoch``."""
         name = f"epoch-{epoch:05}.npy"
         directory = inside(self.path, self.path / SNAPSHOTS)
         write_aside(directory / name, lambda file: np.save(file, codes))
 
-    def save(self, position, arrays):
+    def save(self, position: Position, arrays: dict[str, np.ndarray]) -> None:
         """Write a checkpoint of {name: array} at ``position``; the last ones stay."""
         checkpoint.write(self.path, position, arrays, self.keep)
 
 
-def go_on_with(path, *options):
+def go_on_with(path: PathLike, *options: str) -> str:
     """The command that goes on with the run in the directory ``path``."""
     return " ".join(["python -m aae_mx.train --resume", shlex.quote(str(path)), *options])
 
 
-def read_description(path):
+def read_description(path: PathLike) -> dict[str, Any]:
     """What config.json says, a dictionary: ``format``, ``version``, ``config`` and ``given``, the
     settings and the names of those that were given; ``image_shape``, ``classes`` and ``data``, the
     fingerprint of the data; of rows of features perhaps ``feature_names``.
@@ -220,7 +229,7 @@ def _are_names(names, shape):
     )
 
 
-def check_new(out=None):
+def check_new(out: Optional[PathLike] = None) -> None:
     """Raise InputError unless ``Run.create`` can make a run in ``out``; nothing is made here.
 
     Data may take minutes to load, so this is for before.
@@ -240,7 +249,7 @@ def check_new(out=None):
         raise InputError(f"{path}: cannot be made a run's directory ({error})") from error
 
 
-def check_room(path, sizes):
+def check_room(path: PathLike, sizes: Sequence[tuple[int, int]]) -> None:
     """Raise InputError unless ``path`` has room for checkpoints.
 
     ``sizes``: for each training, the bytes of a checkpoint and how many stay; one more is being
@@ -255,7 +264,7 @@ def check_room(path, sizes):
         )
 
 
-def default_path(name):
+def default_path(name: str) -> Path:
     """The directory of a run for which none was given."""
     return Path("runs") / name
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from aae_mx.errors import InputError
 from aae_mx.files import inside
+from aae_mx.hints import PathLike
 from aae_mx.runs.checkpoint import check_header, n_bytes, numbered
 
 # That the directory is there says that snapshots are kept, also when a run goes on. It is no
@@ -15,7 +16,7 @@ from aae_mx.runs.checkpoint import check_header, n_bytes, numbered
 SNAPSHOTS = "snapshots"
 
 
-def snapshots(path):
+def snapshots(path: PathLike) -> dict[int, Path]:
     """The snapshots of the run in the directory ``path``, {epoch: file} in order of epochs."""
     directory = Path(path, SNAPSHOTS)
     if directory.exists():
@@ -23,7 +24,7 @@ def snapshots(path):
     return {int(file.stem[6:]): file for file in numbered(directory, r"epoch-(\d{5,})\.npy")}
 
 
-def read_snapshots(path, n, code_dim):
+def read_snapshots(path: PathLike, n: int, code_dim: int) -> dict[int, np.ndarray]:
     """The held-out codes after each epoch, {epoch: float32 (n, code_dim)}; 0 is before the first.
 
     Raises InputError if the run kept none, and for files that hold anything else.

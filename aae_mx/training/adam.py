@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import importlib.machinery
 from pathlib import Path
+from typing import Any, Sequence
 
 from aae_mx.backend import mx
+from aae_mx.hints import NDArray
 
 
 class _Array(ctypes.Structure):
@@ -24,7 +26,9 @@ class _Context(ctypes.Structure):
     _fields_ = [("device_type", ctypes.c_int), ("device_id", ctypes.c_int32)]
 
 
-def update_structure(count, beta1, beta2, epsilon, clip, threads):
+def update_structure(
+    count: int, beta1: float, beta2: float, epsilon: float, clip: float, threads: int
+) -> Any:
     """What adam.c works on: an update of ``count`` arrays."""
 
     class Update(ctypes.Structure):
@@ -39,7 +43,7 @@ def update_structure(count, beta1, beta2, epsilon, clip, threads):
     return Update(**options, threads=threads, count=count)
 
 
-def queue(update, rate, arrays):
+def queue(update: Any, rate: float, arrays: Sequence[tuple[NDArray, ...]]) -> None:
     """Queue an update of ``arrays``: for each weight (weight, mean, square, gradient)."""
     update.rate = rate
     reads, writes = [], []

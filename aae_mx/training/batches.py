@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Iterator, Optional
+
 import numpy as np
 
 from aae_mx.backend import mx, settle_threads
 from aae_mx.data import labelled_subset, release_pages
-from aae_mx.data.scale import AS_PIXELS
+from aae_mx.data.scale import AS_PIXELS, Scale
 from aae_mx.errors import ConfigError
+from aae_mx.hints import Config, Dataset, Generator, Mode
 
 nd = mx.nd
 
@@ -22,15 +25,19 @@ class Batch(dict):
     draws.
     """
 
-    __getattr__ = dict.get
+    if TYPE_CHECKING:
 
-    def first(self, n):
+        def __getattr__(self, name: str) -> Any: ...
+    else:
+        __getattr__ = dict.get
+
+    def first(self, n: int) -> Batch:
         """The same of the first ``n`` images only."""
         cut = {name: v[:n] for name, v in self.items() if isinstance(v, nd.NDArray)}
         return Batch({**self, **cut})
 
 
-def n_training(config, dataset):
+def n_training(config: Config, dataset: Dataset) -> int:
     """How many of the training images a training sees: all but the last ``validation``.
 
     Raises ConfigError if none are left.
@@ -45,7 +52,7 @@ def n_training(config, dataset):
     return n
 
 
-def training_labels(config, dataset):
+def training_labels(config: Config, dataset: Dataset) -> Optional[np.ndarray]:
     """The labels that training may see, int64 of shape (N,): n_labels stands for "unknown".
 
     None without labels. Raises ConfigError if the images have none, or too few.
@@ -75,7 +82,9 @@ def training_labels(config, dataset):
     return np.where(labelled_subset(labels, config.labels, dataset.classes, rng), labels, n_labels)
 
 
-def epoch_batches(mode, images, labels, epoch, scale=AS_PIXELS):
+def epoch_batches(
+    mode: Mode, images: Any, labels: Optional[np.ndarray], epoch: int, scale: Scale = AS_PIXELS
+) -> Iterator[Batch]:
     """The batches of one pass over ``images``, in a new order.
 
     ``images``: an NDArray (N, pixels); or a NumPy array (N, ...), which may be larger than memory,
@@ -89,7 +98,7 @@ def epoch_batches(mode, images, labels, epoch, scale=AS_PIXELS):
     config, ctx, n = mode.config, mode.ctx, len(images)
     rng = np.random.default_rng([config.seed, EPOCH_STREAM, epoch])
     order = rng.permutation(n)
-    if mode.labelled_per_batch:
+    if mode.labelled_per_batch and labels is not None:
         known = np.flatnonzero(labels < len(mode.classes))
         order = with_labelled(order, known, config.batch_size, mode.labelled_per_batch, rng)
         n = len(order)
@@ -115,7 +124,9 @@ def epoch_batches(mode, images, labels, epoch, scale=AS_PIXELS):
         yield Batch(images=batch, left=left[start], **cut)
 
 
-def with_labelled(order, known, batch_size, drawn, rng):
+def with_labelled(
+    order: np.ndarray, known: np.ndarray, batch_size: int, drawn: int, rng: Generator
+) -> np.ndarray:
     """Add ``drawn`` images, at random from ``known``, to the end of every batch of ``order``.
 
     Few labels would be lost among the many images without one: of 1,000 in 60,000, a batch
@@ -128,11 +139,11 @@ def with_labelled(order, known, batch_size, drawn, rng):
     return np.concatenate(parts)
 
 
-def images_per_epoch(mode, n):
+def images_per_epoch(mode: Mode, n: int) -> int:
     """The number of images in the batches of an epoch of n: more than n if some come again."""
     return n + steps_per_epoch(mode, n) * mode.labelled_per_batch
 
 
-def steps_per_epoch(mode, n):
+def steps_per_epoch(mode: Mode, n: int) -> int:
     """The number of batches that an epoch of n images has."""
     return -(-n // (mode.config.batch_size - mode.labelled_per_batch))

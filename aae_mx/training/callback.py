@@ -15,11 +15,14 @@ nothing about it. A function can have one as well: ``callback.attach = ...``.
 
 from __future__ import annotations
 
+from typing import Any, Callable, ContextManager, Optional
+
 from aae_mx.errors import InputError, StopTraining
+from aae_mx.hints import AAE, Callback, Dataset
 from aae_mx.text import printable, shortened
 
 
-def check_callback(callback):
+def check_callback(callback: object) -> None:
     """Raise InputError unless it is one that can be called, or None."""
     if callback is not None and not callable(callback):
         raise InputError(
@@ -28,13 +31,18 @@ def check_callback(callback):
         )
 
 
-def attach(callback, model, dataset):
+def attach(callback: Any, model: AAE, dataset: Dataset) -> None:
     """Show it what is being trained, if it asks for that."""
     if hasattr(callback, "attach"):
         callback.attach(model, dataset)
 
 
-def call(callback, row, save, aside):
+def call(
+    callback: Optional[Callback],
+    row: dict[str, Any],
+    save: Callable[[], None],
+    aside: Callable[[], ContextManager[None]],
+) -> Optional[str]:
     """Call it with a row of the history; if it ends the training, how to say so, else None.
 
     ``save``: called before an exception is passed on. ``aside()``: a context in which it can print.

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import itertools
 import time
+from typing import Any, Callable, Optional, Sequence
 
 import numpy as np
 
 from aae_mx.backend import mx
 from aae_mx.data import load_dataset, on_disk
 from aae_mx.data.arrays import settled
-from aae_mx.data.scale import AS_PIXELS, measure
+from aae_mx.data.scale import AS_PIXELS, Scale, measure
 from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
+from aae_mx.hints import Callback, Config, Dataset, Mode, PathLike
 from aae_mx.model import AAE, check_data, check_room, describe, load_data, read_run
 from aae_mx.runs.checkpoint import Position
 from aae_mx.runs.directory import Run, check_new, go_on_with
@@ -46,7 +48,17 @@ LOG_EVERY = 50
 MAX_ENTROPY, MAX_WEIGHT, MAX_CODE = 10_000, 1000, 10_000
 
 
-def train_epoch(mode, learn, images, labels, epoch, watch, at=None, stop=(), scale=AS_PIXELS):
+def train_epoch(
+    mode: Mode,
+    learn: Learner,
+    images: Any,
+    labels: Optional[np.ndarray],
+    epoch: int,
+    watch: Callable[[int, dict[str, float]], None],
+    at: Optional[Position] = None,
+    stop: Sequence[int] = (),
+    scale: Scale = AS_PIXELS,
+) -> tuple[int, dict[str, float]]:
     """Train on the batches of one epoch, see ``epoch_batches``.
 
     ``learn``: a Learner. ``at``: the Position from which to go on within it. ``stop``: a list; once
@@ -81,7 +93,7 @@ def train_epoch(mode, learn, images, labels, epoch, watch, at=None, stop=(), sca
     return step, dict(zip(names, sums.asnumpy().tolist()))
 
 
-def check_divergence(mode, means, when):
+def check_divergence(mode: Mode, means: dict[str, float], when: str) -> None:
     """Raise AAEError if a metric, a weight or a code is not finite or beyond reason, naming it.
 
     ``means``: of the metrics lately. They alone do not always tell: ReLU makes a NaN inside of a
@@ -121,16 +133,16 @@ def check_divergence(mode, means, when):
 
 
 def fit(
-    config,
-    out=None,
-    quiet=False,
-    checkpoint_every=1,
-    keep=2,
-    snapshots=False,
-    dataset=None,
-    start=None,
-    callback=None,
-):
+    config: Config,
+    out: Optional[PathLike] = None,
+    quiet: bool = False,
+    checkpoint_every: int = 1,
+    keep: int = 2,
+    snapshots: bool = False,
+    dataset: Optional[Dataset] = None,
+    start: Optional[AAE] = None,
+    callback: Optional[Callback] = None,
+) -> AAE:
     """Train the model of a Config and leave it, with its history, in the directory ``out``.
 
     By default the directory is named after the run, under ``runs/``. A checkpoint is written
@@ -165,14 +177,16 @@ def fit(
     return model
 
 
-def prepared(config, dataset=None, quiet=False):
+def prepared(
+    config: Config, dataset: Optional[Dataset] = None, quiet: bool = False
+) -> tuple[Config, Dataset]:
     """The Config and Dataset of a training: what arrays decide is then among the settings.
 
     Raises ConfigError for a ``dataset`` beside data that the config names, and as load_dataset.
     """
     if dataset is None:
         dataset = load_dataset(config, quiet)
-    elif config.place is not None:
+    elif config.place_name is not None:
         raise ConfigError(config.place_name, config.place, "it cannot be given beside a dataset")
     else:
         config = config.replace(dataset=IN_MEMORY)
@@ -194,15 +208,15 @@ def _start_from(model, other):
 
 
 def resume(
-    path,
-    quiet=False,
-    checkpoint_every=1,
-    keep=2,
-    skip_damaged=False,
-    dataset=None,
-    callback=None,
-    **changes,
-):
+    path: PathLike,
+    quiet: bool = False,
+    checkpoint_every: int = 1,
+    keep: int = 2,
+    skip_damaged: bool = False,
+    dataset: Optional[Dataset] = None,
+    callback: Optional[Callback] = None,
+    **changes: Any,
+) -> AAE:
     """Go on with the run in the directory ``path`` where its last checkpoint is.
 
     The result is what the run would have become without the stop, bit for bit, on the same
@@ -242,7 +256,9 @@ def resume(
     return model
 
 
-def load_state(path, changes, skip_damaged=False):
+def load_state(
+    path: PathLike, changes: dict[str, Any], skip_damaged: bool = False
+) -> tuple[AAE, Learner, Position]:
     """The model of a run, its Learner and the Position of its last checkpoint, to go on.
 
     ``changes`` are settings to change in its Config. Without a checkpoint yet, all are as at
@@ -362,13 +378,13 @@ def _validated(model, dataset):
     return row
 
 
-def training_images(mode, dataset, scale):
+def training_images(mode: Mode, dataset: Dataset, scale: Scale) -> Any:
     """The images that ``epoch_batches`` takes: on the device, or those on the disk as they are."""
     images = dataset.train_images[: n_training(mode.config, dataset)]
     return images if on_disk(images) else nd.array(scale.apply(images), ctx=mode.ctx)
 
 
-def seconds_per_image(config, dataset):
+def seconds_per_image(config: Config, dataset: Dataset) -> float:
     """Seconds that a training takes per image of its batches, by a few steps of another model."""
     model = AAE(config, dataset.image_shape, dataset.classes)
     mode = model.mode

@@ -1,14 +1,17 @@
 """A bar in a notebook that is drawn anew in its place. IPython is imported only where it runs."""
 
+from __future__ import annotations
+
 import sys
 import time
 from html import escape
+from typing import Any, Callable, Optional
 
 # Seconds between two drawings, as epochs may be short and a notebook draws in another process.
 EVERY = 0.1
 
 
-def find_display():
+def find_display() -> Optional[Callable[..., Any]]:
     """The function ``display`` of IPython where a notebook's kernel runs, else None."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     # IPython in a terminal has none.
@@ -24,16 +27,17 @@ def find_display():
 class NotebookBar:
     """A label, a bar and facts in one line, and a line of text below, shown by ``display``."""
 
-    def __init__(self, display):
+    def __init__(self, display: Callable[..., Any]) -> None:
         self.display, self.handle = display, None
-        self.shown, self.drawn = ("", 0.0, "", ""), None
+        self.shown: tuple[Any, ...] = ("", 0.0, "", "")
+        self.drawn: Optional[tuple[Any, ...]] = None
         self.next = 0.0
 
-    def show(self, label, share, facts):
+    def show(self, label: str, share: float, facts: str) -> None:
         """``share``: how much is done, 0–1."""
         self._show(label, share, facts, self.shown[3])
 
-    def below(self, text):
+    def below(self, text: str) -> None:
         """The line below the bar from now on."""
         self._show(*self.shown[:3], text)
 
@@ -42,7 +46,7 @@ class NotebookBar:
         if time.monotonic() >= self.next:
             self.draw()
 
-    def draw(self):
+    def draw(self) -> None:
         """Draw what is to be shown, unless it is there already."""
         if self.shown == self.drawn:
             return

@@ -9,10 +9,12 @@ memory; otherwise MXNet's operators do. All are queued in MXNet's engine.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from aae_mx.backend import mx, n_threads
+from aae_mx.hints import Mode, NDArray, Parameter, Shapes
 from aae_mx.networks.build import trained_parameters
 from aae_mx.training import adam
 
@@ -29,7 +31,14 @@ class Adam:
 
     kind, states = "adam", ("mean", "square")
 
-    def __init__(self, parameters, beta1, beta2, epsilon, clip):
+    def __init__(
+        self,
+        parameters: dict[str, Parameter],
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        clip: float,
+    ) -> None:
         self.decay = {"beta1": beta1, "beta2": beta2}
         self.options = {**self.decay, "epsilon": epsilon, "clip_gradient": clip}
         self.steps = 0
@@ -43,7 +52,7 @@ class Adam:
                 len(parameters), beta1, beta2, epsilon, clip, n_threads()
             )
 
-    def step(self, learning_rate):
+    def step(self, learning_rate: float) -> None:
         """Update the parameters by the gradients that ``backward`` has left."""
         self.steps += 1
         learning_rate *= math.sqrt(1 - self.decay["beta2"] ** self.steps)
@@ -82,13 +91,13 @@ class SGD:
 
     kind, states = "sgd", ("velocity",)
 
-    def __init__(self, parameters, momentum, clip):
+    def __init__(self, parameters: dict[str, Parameter], momentum: float, clip: float) -> None:
         self.options = {"momentum": momentum, "clip_gradient": clip}
         self.steps = 0
         self.parameters = parameters
         self.arrays = {"velocity": zeros_for(parameters)}
 
-    def step(self, learning_rate):
+    def step(self, learning_rate: float) -> None:
         self.steps += 1
         for name, parameter in self.parameters.items():
             weight, velocity = parameter.data(), self.arrays["velocity"][name]
@@ -99,7 +108,7 @@ class SGD:
             velocity *= mx.nd.abs(velocity) >= TINY
 
 
-def zeros_for(parameters):
+def zeros_for(parameters: dict[str, Parameter]) -> dict[str, NDArray]:
     return {name: mx.nd.zeros_like(p.data()) for name, p in parameters.items()}
 
 
@@ -110,7 +119,7 @@ class Learner:
     setting, as far as that has decayed.
     """
 
-    def __init__(self, mode):
+    def __init__(self, mode: Mode) -> None:
         self.mode, self.scale = mode, 1.0
         self.optimizers = {
             name: _made(mode, name) for name in mode.optimizers if name not in mode.shares
@@ -118,7 +127,7 @@ class Learner:
         for name, owner in mode.shares.items():
             self.optimizers[name] = self.optimizers[owner]
 
-    def at(self, epoch, left):
+    def at(self, epoch: int, left: float) -> None:
         """Set the rates for a step of ``epoch``, with so large a share of the training left."""
         decay = self.mode.config.decay
         if decay == "steps":
@@ -127,7 +136,7 @@ class Learner:
         else:
             self.scale = left if decay == "linear" else 1.0
 
-    def __call__(self, loss, *names):
+    def __call__(self, loss: NDArray, *names: str) -> None:
         loss.backward()
         for name in names:
             rate = getattr(self.mode.config, self.mode.optimizers[name].rate)
@@ -136,7 +145,7 @@ class Learner:
     def _owners(self):
         return {name: o for name, o in self.optimizers.items() if name not in self.mode.shares}
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         """The states of all optimizers, {name: array}."""
         arrays = {}
         for name, optimizer in self._owners().items():
@@ -147,7 +156,7 @@ class Learner:
                     arrays[f"{prefix}/{state}/{key}"] = value.asnumpy()
         return arrays
 
-    def set_state(self, arrays):
+    def set_state(self, arrays: dict[str, np.ndarray]) -> None:
         """Take the states from what ``state`` gives; more arrays do no harm."""
         for name, optimizer in self._owners().items():
             prefix = f"{optimizer.kind}/{name}"
@@ -158,10 +167,10 @@ class Learner:
                     value[:] = mx.nd.array(stored, ctx=self.mode.ctx)
 
 
-def state_shapes(mode):
+def state_shapes(mode: Mode) -> Shapes:
     """What ``Learner.state`` of a mode holds, {name: (dtype, shape)}; nothing is allocated."""
-    kind = {"adam": Adam, "sgd": SGD}[mode.config.optimizer]
-    shapes = {}
+    kind: Any = {"adam": Adam, "sgd": SGD}[mode.config.optimizer]
+    shapes: Shapes = {}
     for name in mode.optimizers:
         if name not in mode.shares:
             shapes[f"{kind.kind}/{name}/steps"] = ("<i8", ())

@@ -1,13 +1,17 @@
 """What a training shows: a bar on a terminal or in a notebook, else plain lines, as in the log."""
 
+from __future__ import annotations
+
 import sys
 import time
 from contextlib import contextmanager, suppress
+from typing import Any, Iterator
 
 import click
 
 from aae_mx.errors import InputError
 from aae_mx.files import never_through_a_link
+from aae_mx.hints import Mode, PathLike
 from aae_mx.text import say
 from aae_mx.training.notebook import NotebookBar, find_display
 
@@ -22,24 +26,26 @@ class Progress:
     if the log cannot be written.
     """
 
-    def __init__(self, mode, steps, done, quiet, log_path):
+    def __init__(
+        self, mode: Mode, steps: int, done: float, quiet: bool, log_path: PathLike
+    ) -> None:
         self.mode, self.epochs = mode, mode.config.epochs
         self.steps, self.done, self.quiet = steps, done, quiet
         # Names in paths need not be UTF-8.
-        text = {"encoding": "utf-8", "errors": "backslashreplace"}
+        text: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
         try:
             self.log = open(log_path, "a", opener=never_through_a_link, **text)
         except OSError as error:
             raise InputError(f"{log_path}: cannot be written ({error})") from error
-        self.bar = None
+        self.bar: Any = None
         display = None if quiet else find_display()
         self.notebook = display and NotebookBar(display)
         self.start = time.monotonic()
 
-    def __enter__(self):
+    def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._end_bar()
         # What could not be written before cannot be now; that was told then.
         with suppress(OSError):
@@ -52,13 +58,13 @@ class Progress:
         if self.notebook is not None:
             self._in_notebook(self.notebook.draw)
 
-    def end(self, text):
+    def end(self, text: str) -> None:
         """Log ``text`` and print it below the bar, which ends here."""
         self._end_bar()
         self.line(text)
 
     @contextmanager
-    def aside(self):
+    def aside(self) -> Iterator[None]:
         """A context in which others can print: a terminal's bar gives way meanwhile."""
         if self.bar is not None:
             click.echo(ERASE, file=sys.stderr, nl=False)
@@ -77,7 +83,7 @@ class Progress:
         except Exception:  # noqa: B902 - the training is worth more, whatever it is
             self.notebook = None
 
-    def line(self, text, hidden=False):
+    def line(self, text: str, hidden: bool = False) -> None:
         """Log ``text``, and print it unless it is ``hidden``, or quiet was asked for or a bar."""
         try:
             print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=self.log, flush=True)
@@ -90,7 +96,7 @@ class Progress:
                 # Nobody can read it, as where a disk is full. The log has it, too.
                 self.quiet = True
 
-    def step(self, epoch, step, means):
+    def step(self, epoch: int, step: int, means: dict[str, float]) -> None:
         """Move the bar to ``step`` of ``epoch`` and show the metrics' means so far."""
         # There is no terminal if the process was started with it closed.
         terminal = not self.quiet and sys.stderr and sys.stderr.isatty()
@@ -110,7 +116,7 @@ class Progress:
         self.bar.label = label
         self.bar.update((epoch - 1) * self.steps + step - self.bar.pos, losses)
 
-    def epoch(self, row):
+    def epoch(self, row: dict[str, float]) -> None:
         """Report a row of the history."""
         validation = ""
         if "validation_error" in row:
@@ -139,7 +145,7 @@ def _all(row):
     return "  ".join(f"{name.replace('_', ' ')} {{{name}:.3f}}" for name in names)
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """``seconds`` as 1:02:03 or 2:03."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

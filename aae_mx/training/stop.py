@@ -1,19 +1,22 @@
 """Signals that stop a training, once the batch is done."""
 
+from __future__ import annotations
+
 import signal
 import threading
 from contextlib import contextmanager
+from typing import Any, Iterator
 
 
 @contextmanager
-def stop_signals():
+def stop_signals() -> Iterator[list[int]]:
     """A list that gets the number of the first SIGINT or SIGTERM; a second one acts as usual."""
-    caught = []
+    caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         # Signals reach the main thread only.
         yield caught
         return
-    before = {}
+    before: dict[int, Any] = {}
 
     def restore():
         for number, handler in before.items():
