@@ -376,14 +376,6 @@ class Config:
         if self.scale == "standard" and self.reconstruction == "cross_entropy":
             what = "it is for values in 0-1; take --scale unit, or squared_error"
             raise ConfigError("reconstruction", self.reconstruction, what)
-        of_arrays = self.data is not None or self.dataset == IN_MEMORY
-        for name in _OF_ARRAYS:
-            if not of_arrays and self._values[name] != settings[name].default:
-                what = "it is for arrays; give some by --data FILE.npz"
-                raise ConfigError(name, self._values[name], what)
-        if not of_arrays and self.scale != "pixels":
-            what = "it is for arrays; give some by --data FILE.npz"
-            raise ConfigError("scale", self.scale, what)
         for name in _OF_FOLDERS:
             if self.images is None and self._values[name] is not None:
                 raise ConfigError(
@@ -525,7 +517,6 @@ class Config:
 
 
 _OF_FOLDERS = ("image_size", "channels")
-_OF_ARRAYS = ("x_key", "y_key", "x_test_key", "y_test_key", "shape")
 
 
 def _data_kind(values):

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_digits, make_blobs
+from sklearn.datasets import load_digits, make_blobs, make_swiss_roll
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -201,3 +201,11 @@ def test_digits():
     some = np.where(np.arange(len(X)) < 300, y, -1)
     model = AAEClassifier(epochs=40).fit(X[train], some[train])
     assert model.score(X[test], y[test]) > 0.9
+
+
+@pytest.mark.slow
+def test_swiss_roll():
+    """Points of a rolled up plane, three numbers each, are two numbers."""
+    X, _ = make_swiss_roll(1500, random_state=0)
+    model = AdversarialAutoencoder(epochs=60).fit(X[:1000])
+    assert model.score(X[1000:]) > -0.15

@@ -41,23 +41,45 @@ def test_larger_images(tmp_path):
     assert (tmp_path / "run/figures/interpolations.png").exists()
 
 
+def test_arrays(tmp_path, capsys):
+    main = runpy.run_path(str(EXAMPLES / "arrays.py"))["main"]
+    model = main(out=tmp_path / "codes.png", epochs=2)
+    assert (tmp_path / "codes.png").exists() and model.model_.config.prior == "triangle"
+    assert "% of the wines" in capsys.readouterr().out
+
+
+def read_notebook(name):
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("nbclient")
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
+    return notebook
+
+
+def run_notebook(notebook, where):
+    """Run all cells; returns the PNG pictures that they show."""
+    from nbclient import NotebookClient
+
+    NotebookClient(notebook, timeout=300).execute(cwd=str(where))
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output for output in outputs if "image/png" in output.get("data", {})]
+
+
+def test_notebook_of_arrays(tmp_path):
+    """From top to bottom, with two epochs each."""
+    notebook = read_notebook("arrays.ipynb")
+    assert "epochs = None" in notebook.cells[1].source
+    notebook.cells[1].source = notebook.cells[1].source.replace("epochs = None", "epochs = 2")
+    assert len(run_notebook(notebook, tmp_path)) == 3
+
+
 def test_notebook(tmp_path):
     """From top to bottom, on a small subset."""
-    nbformat = pytest.importorskip("nbformat")
-    client = pytest.importorskip("nbclient")
-    notebook = nbformat.read(EXAMPLES / "tour.ipynb", as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
+    notebook = read_notebook("tour.ipynb")
     assert "limit = None" in notebook.cells[1].source
     notebook.cells[1].source = notebook.cells[1].source.replace("limit = None", "limit = 300")
     training = next(cell for cell in notebook.cells if "aae_mx.fit" in cell.source)
     assert "limit=limit)" in training.source
     training.source = training.source.replace("limit=limit)", "limit=limit, epochs=2)")
-    client.NotebookClient(notebook, timeout=300).execute(cwd=str(tmp_path))
-    pictures = [
-        output
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
-    ]
-    assert len(pictures) == 5
+    assert len(run_notebook(notebook, tmp_path)) == 5
     assert any((tmp_path / "runs/gaussian_mixture_supervised/checkpoints").iterdir())

@@ -9,7 +9,7 @@ from typing import Any, Optional, Sequence
 import numpy as np
 
 from aae_mx.data.dataset import Dataset, numbered, on_disk, parts
-from aae_mx.errors import InputError
+from aae_mx.errors import ConfigError, InputError
 from aae_mx.hints import Config, PathLike
 from aae_mx.settings import IN_MEMORY
 from aae_mx.text import printable, shortened
@@ -219,8 +219,16 @@ def _checked_names(names, shape):
 
 
 def settled(config: Config, dataset: Dataset) -> Config:
-    """The Config with what it takes from arrays, if it is of some: ``shape`` and ``scale``."""
+    """The Config with what it takes from arrays, if it is of some: ``shape`` and ``scale``.
+
+    Raises ConfigError for what is for arrays only, where there are none.
+    """
     if config.data is None and config.dataset != IN_MEMORY:
+        for name in ("x_key", "y_key", "x_test_key", "y_test_key", "shape", "scale"):
+            value = config.given.get(name)
+            if value not in (None, "pixels"):
+                what = "it is for arrays; give some by --data FILE.npz, or as dataset="
+                raise ConfigError(name, value, what)
         return config
     found: dict[str, Any] = {"shape": dataset.image_shape}
     if "scale" not in config.given and dataset.train_images.dtype == np.uint8:
