@@ -15,6 +15,9 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider -n aut
 
 LINT_RULES := --line-length 100 --target-version py39 --select E,F,W,I,B --ignore B905
 
+# MXNet and scikit-learn have no types. 3.10 is the oldest Python that mypy still knows.
+MYPY_OPTIONS := --python-version 3.10 --ignore-missing-imports --cache-dir /dev/null
+
 # What a target takes beside PYTHON and VENV. Anything else on the command line is a mistake, which
 # make itself would not notice: `make mnist-semi LABELS=100` would train with 1,000 labels.
 TRAINING := PRIOR EPOCHS SEED OUT ARGS
@@ -87,9 +90,10 @@ test: $(VENV)/installed-dev ## run the tests but the slow ones
 test-all: $(VENV)/installed-dev ## all tests, with 20 kills and 20,000 mutated files [ARGS=]
 	AAE_MX_ALL=1 AAE_MX_KILLS=20 AAE_MX_FUZZ=4000 $(PYTEST) tests $(ARGS)
 
-lint: $(VENV)/installed-dev ## check the style of the code
+lint: $(VENV)/installed-dev ## check the style of the code, and its types
 	$(BIN)/ruff check --no-cache $(LINT_RULES) .
 	$(BIN)/ruff format --no-cache --check --line-length 100 --target-version py39 .
+	$(BIN)/mypy $(MYPY_OPTIONS) aae_mx
 
 clean: ## remove .venv and what Python left; runs and figures stay
 	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info

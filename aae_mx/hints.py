@@ -24,7 +24,7 @@ else:
     Generator = ArrayLike = Config = Dataset = AAE = Mode = Scene = Batch = Any
 
 # The path of a file or a directory.
-PathLike = Union[str, "os.PathLike[str]"]
+PathLike = Union[str, os.PathLike[str]]
 # What decides random numbers, as numpy.random.default_rng takes it.
 Seed = Union[None, int, Sequence[int]]
 Shape = tuple[int, ...]

@@ -122,7 +122,7 @@ def npz_arrays(
     labels: Optional[np.ndarray],
     files: Optional[np.ndarray],
     seed: int,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """What an npz file holds, {name: array}; see ``main``.
 
     Without reconstructions where the mode has to be told labels that the images do not have.

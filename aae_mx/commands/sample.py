@@ -66,7 +66,7 @@ def main(
         with saved(out, height=plotting.sheet_height(number)) as axes:
             plotting.show_images(images, ax=axes)
     else:
-        arrays = {"z": codes, "images": images}
+        arrays: dict[str, Any] = {"z": codes, "images": images}
         if pieces is not None:
             arrays["labels"] = pieces
         write_aside(out, lambda file: np.savez_compressed(file, **arrays))

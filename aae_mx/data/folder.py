@@ -16,7 +16,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, Optional, Sequence
+from typing import Any, BinaryIO, Optional, Sequence
 
 import click
 import numpy as np
@@ -294,10 +294,10 @@ def decode(path: PathLike, shape: Shape) -> np.ndarray:
     from PIL import Image, ImageOps
 
     size = shape[0], shape[1]
-    with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
+    with Image.open(path, formats=sorted(set(FORMATS.values()))) as opened:
         # JPEG can be decoded at a half, quarter or eighth, as long as it stays larger than this.
-        image.draft(None, (2 * size[0], 2 * size[1]))
-        image = ImageOps.exif_transpose(image)
+        opened.draft(None, (2 * size[0], 2 * size[1]))
+        image: Any = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):
             # 16 bits, which Pillow would cut off at 255 instead of scaling.
             values = np.asarray(image)

@@ -515,7 +515,7 @@ def show_confusion(
     shares = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     wrong = shares * (1 - np.eye(n))
     ax = _axes(ax, FIGURE_INCHES, FIGURE_INCHES)
-    ax.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, 2 * wrong.max()))
+    ax.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, 2 * np.max(wrong)))
     if n <= MANY_CLASSES:
         for row, column in np.argwhere(counts):
             value = f"{shares[row, column]:.1f}"

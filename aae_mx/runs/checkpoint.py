@@ -9,7 +9,7 @@ import re
 import zipfile
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple, Sequence
+from typing import IO, Any, NamedTuple, Sequence
 
 import numpy as np
 
@@ -59,17 +59,17 @@ def numbered(directory: Path, pattern: str) -> list[Path]:
 
 def write(path: Path, position: Position, arrays: dict[str, np.ndarray], keep: int) -> None:
     """Write a checkpoint of ``arrays`` at ``position``, and remove those that are not kept."""
-    arrays = {
+    stored: dict[str, Any] = {
         "epoch": np.array(position.epoch, np.int64),
         "step": np.array(position.step, np.int64),
         "seconds": np.array(position.seconds, np.float64),
         **{f"sums/{name}": np.array(value, np.float32) for name, value in position.sums.items()},
         **arrays,
     }
-    arrays["sha256"] = _digest(arrays)
+    stored["sha256"] = _digest(stored)
     # In memory first: a full disk then meets a plain write, not the inside of a zip file.
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **stored)
     name = f"checkpoint-{position.epoch:05}-{position.step:07}.npz"
     directory = inside(path, path / CHECKPOINTS)
     write_aside(directory / name, lambda file: file.write(buffer.getbuffer()))
