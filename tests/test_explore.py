@@ -10,7 +10,8 @@ from conftest import small_config
 import aae_mx.model
 from aae_mx.commands import explore
 from aae_mx.config import ACTIVATIONS
-from aae_mx.data import Dataset, load_dataset
+from aae_mx.data import Dataset, load_dataset, scale
+from aae_mx.errors import ConfigError
 from aae_mx.explore import page as explored
 from aae_mx.report import plotting
 
@@ -566,3 +567,178 @@ def test_the_kind_can_be_chosen(show, grid):
     assert_shows(page, "reconstruction", model.reconstruct(dataset.test_images[i][None])[0], 1)
     likeliest = model.classify(dataset.test_images[i][None]).argmax()
     assert page.locator("#kind").input_value() == str(likeliest)
+
+
+# Rows of features, and what else arrays may be.
+
+NAMES = ("height, cm", *HOSTILE, "x" * 300)
+
+
+def of_arrays(X, y=None, X_test=None, y_test=None, names=None, **settings):
+    """An untrained model and its dataset, of arrays."""
+    dataset = Dataset.from_arrays(X, y, X_test, y_test, feature_names=names)
+    how = {"limit": None, "dataset": "arrays", "shape": dataset.image_shape, "init_std": 0.5}
+    config = small_config(**{**how, "hidden": (20, 12), **settings})
+    shape, classes = dataset.image_shape, dataset.classes
+    model = aae_mx.model.AAE(config, shape, classes, dataset.feature_names)
+    model.scale = scale.measure(config.scale, dataset.train_images)
+    return model, dataset
+
+
+def table(n=40, features=5, seed=0):
+    """Rows of features of very different sizes."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, features)) * 10.0 ** np.arange(-3, 2 * features - 3, 2) + 3
+
+
+def values(page, expression):
+    return np.array(page.evaluate(f"Array.from({expression})"))
+
+
+@pytest.mark.parametrize("kind", ["standard", "unit"])
+@pytest.mark.parametrize("grid", [None, 5])
+def test_rows_are_decoded_as_the_model_does(show, kind, grid):
+    X = table()
+    model, dataset = of_arrays(X, X_test=table(seed=1), scale=kind, names=NAMES)
+    data = explored.page_data(model, dataset, grid)
+    page = show(data)
+    size = model.scale.size
+    for steps in (0, 5):
+        # On points of the grid.
+        for _ in range(steps):
+            page.locator("#plane").press("Shift+ArrowRight")
+        point = decoded_point(page)
+        np.testing.assert_allclose(point, [steps / 10 * data["limit"], 0], atol=1e-6)
+        shown, wanted = values(page, "unscaled(decodePoint(cursor))"), model.decode(point[None])[0]
+        assert np.abs((shown - wanted) / size).max() < (1e-4 if grid else explored.TOLERANCE)
+        # The bar of the largest value is as long as it says, to a pixel; ends of the scale apart.
+        low, high = (-3, 3) if kind == "standard" else (0, 1)
+        scaled = np.clip(model.scale.apply(wanted[None])[0], low, high)
+        bars = pixels(page, "picture").astype(int)
+        blue, red = bars[..., 2] - bars[..., 0] > 100, bars[..., 0] - bars[..., 2] > 100
+        lengths = [(blue | red)[18 * i + 9].sum() for i in range(5)]
+        whole = (bars[18 * 5 - 1] == 240).all(axis=1).sum() + 1
+        for length, value in zip(lengths, scaled):
+            assert abs(length - abs(value) / (high - low) * whole) < 3
+    assert not np.allclose(values(page, "means"), 0) or kind == "standard"
+    page.locator("#plane").press("Enter")
+    said = re.fullmatch(r"Held-out row (\d+)", page.locator("#said").inner_text())
+    i = int(said[1])
+    original = values(page, f"unscaled(rowOf(sheets.images, {i}))")
+    assert np.abs((original - dataset.test_images[i]) / size).max() < 1e-5
+    again = model.reconstruct(dataset.test_images[i][None])[0]
+    code = f"unscaled(decode(codes.subarray(2 * {i}, 2 * {i} + 2)))"
+    if grid:
+        code = f"unscaled(rowOf(sheets.reconstructions, {i}))"
+    assert np.abs((values(page, code) - again) / size).max() < explored.TOLERANCE
+
+
+def test_a_profile_in_words(show):
+    """What is farthest from the mean, in the units of the data; names are only text."""
+    model, dataset = of_arrays(table(), X_test=table(seed=1), names=NAMES, scale="standard")
+    page = show(explored.page_data(model, dataset))
+    page.locator("#plane").press("Enter")
+    i = int(re.search(r"\d+", page.locator("#said").inner_text())[0])
+    row = dataset.test_images[i]
+    far = model.scale.apply(row[None])[0]
+    first = np.abs(far).argmax()
+    name = NAMES[first].replace("\u2028", "\\u2028")
+    label = page.locator("#original").get_attribute("aria-label")
+    told = re.fullmatch(r"The row\. Farthest from the mean: (.*?) (\S+) \((\S+) (.*?)\), .*", label)
+    assert told[1] == name and float(told[3]) == pytest.approx(abs(far[first]), abs=0.006)
+    assert float(told[2]) == pytest.approx(row[first], abs=0.01 * model.scale.size[first])
+    assert told[4] == f"standard deviations {'above' if far[first] > 0 else 'below'}"
+    assert label.count(" standard deviations ") == 3
+    assert "reconstruction. Farthest" in page.locator("#reconstruction").get_attribute("aria-label")
+    assert page.evaluate("window.hacked") is None and page.locator("img").count() == 0
+    assert page.locator("figcaption.noun").inner_text() == "row"
+
+
+def test_large_values_are_told_to_their_spread(show):
+    """Seconds since 1970, an hour apart."""
+    X = table()
+    X[:, 0] = 1.7e9 + 3600 * np.arange(40)
+    model, dataset = of_arrays(X, scale="standard")
+    page = show(explored.page_data(model, dataset))
+    assert page.evaluate("told(1700000060.7, 0)") == "1700000100"
+    shown = values(page, "unscaled(rowOf(sheets.images, 7))")
+    assert abs(shown[0] - X[7, 0]) < 0.1
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("features", [7, 200])
+def test_profiles_fit_the_screen(show, width, features):
+    rng = np.random.default_rng(0)
+    names = ["x" * 300] * features
+    model, dataset = of_arrays(rng.standard_normal((30, features)), names=names, scale="standard")
+    page = show(explored.page_data(model, dataset), size=(width, 800))
+    page.locator("#plane").press("Enter")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for name in ("picture", "original", "reconstruction"):
+        box = page.locator(f"#{name}").bounding_box()
+        wanted = 7 * 18 if features == 7 else 420
+        assert box["width"] >= 250 and abs(box["height"] - wanted) < 2
+        assert (pixels(page, name).std(axis=(0, 1)) > 5).all()
+    # They are drawn anew for another width.
+    page.set_viewport_size({"width": 330, "height": 800})
+    wait_until(page, "$('original').width === Math.round($('original').clientWidth)")
+
+
+@pytest.mark.parametrize("mode", ["style", "label_prior"])
+def test_none_held_out_and_labels_that_are_not_known(show, mode):
+    y = np.where(np.arange(40) % 4, np.arange(40) % 3, -1)
+    model, dataset = of_arrays(table(), y, scale="standard", mode=mode)
+    data = explored.page_data(model, dataset)
+    there = "30 of 40" if mode == "style" else "40 of 40"
+    assert f"{there} training rows, as no rows are held out." in data["how"]
+    assert "codes of training rows by label" in data["about"]
+    page = show(data)
+    names = [name.strip() for name in page.locator("#legend button").all_inner_texts()]
+    if mode == "style":
+        # Without a label they have no reconstruction; numbers are those of the data.
+        assert names[:3] == ["0", "1", "2"] and "no label" not in names
+        page.evaluate("select(3)")
+        assert page.locator("#said").inner_text() == "Training row 5, label 2"
+        shown = values(page, "unscaled(rowOf(sheets.images, 3))")
+        np.testing.assert_allclose(shown, dataset.train_images[5], rtol=1e-4)
+        return
+    assert names[:4] == ["0", "1", "2", "no label"]
+    page.evaluate("select(4)")
+    assert page.locator("#said").inner_text() == "Training row 4"
+    page.evaluate("select(5)")
+    assert page.locator("#said").inner_text() == "Training row 5, label 2"
+    colour = page.evaluate(
+        "Array.from(marker(data.unlabelled, 15).getContext('2d').getImageData(15, 15, 1, 1).data)"
+    )
+    assert colour == [119, 119, 119, 255]
+
+
+@pytest.mark.parametrize("kind", ["standard", "unit"])
+@pytest.mark.parametrize("grid", [None, 5])
+def test_images_of_another_scale(show, kind, grid):
+    """They are shown from the lowest to the highest value of the data."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 6, 5)) * 100 + 1000
+    model, dataset = of_arrays(X, scale=kind, init_std=0.2)
+    data = explored.page_data(model, dataset, grid)
+    page = show(data)
+    low, high = X.min(), X.max()
+
+    def shown(image):
+        return np.clip((image - low) / (high - low), 0, 1)
+
+    assert "40 training images, as no images are held out" in data["how"]
+    assert_shows(page, "picture", shown(model.decode(decoded_point(page)[None])[0]))
+    page.locator("#plane").press("Enter")
+    i = int(re.search(r"Training image (\d+)", page.locator("#said").inner_text())[1])
+    assert_shows(page, "original", shown(X[i]), within=1)
+    assert_shows(page, "reconstruction", shown(model.reconstruct(X[i][None])[0]))
+
+
+def test_a_grid_of_rows_has_a_limit(monkeypatch):
+    model, dataset = of_arrays(table(), scale="standard")
+    monkeypatch.setattr(explored, "MAX_VALUES", 5 * 4 * 50)
+    data = explored.page_data(model, dataset, grid=7)
+    assert len(array(data["grid"]["images"][0], "<f4")) == 7 * 7 * 5
+    with pytest.raises(ConfigError, match="expected at most 7, as the file would be too large"):
+        explored.page_data(model, dataset, grid=8)

@@ -177,7 +177,7 @@ def test_what_no_font_has_is_said(monkeypatch, call, supervised_run, tmp_path):
 
 def scene(model):
     about = {"classes": model.classes, "kinds": model.mode.kinds, "shape": model.image_shape}
-    return SimpleNamespace(model=model, seed=0, **about)
+    return SimpleNamespace(model=model, seed=0, pixels=lambda images: images, **about)
 
 
 def test_samples_of_many_classes(monkeypatch):

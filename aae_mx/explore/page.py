@@ -1,7 +1,8 @@
 """What the page that explores the plane of codes holds.
 
 The page (page.html) holds all that it shows. It decodes with the weights where the decoder is
-a plain multi-layer perceptron, and otherwise blends images that were decoded beforehand.
+a plain multi-layer perceptron, and otherwise blends images that were decoded beforehand. Rows of
+features are shown as profiles, a bar for each feature.
 """
 
 from __future__ import annotations
@@ -10,27 +11,33 @@ import base64
 import hashlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 
+from aae_mx.data.scale import STANDARD
 from aae_mx.errors import ConfigError
 from aae_mx.hints import AAE, Dataset
-from aae_mx.report import plotting
+from aae_mx.report import exhibits, plotting
 from aae_mx.text import printable
 
 TEMPLATE = Path(__file__).parent / "page.html"
 N_PRIOR = 4000
 # Pixel values of all held-out images together, so that the file stays small; those of the
 # reconstructions, which only a page with a grid holds, count too. 10,000 of MNIST are 7.84 million.
-MAX_VALUES = 8_000_000
+# Of a feature, which is a float and no byte, a value counts as four.
+MAX_VALUES, OF_FLOAT = 8_000_000, 4
 # Of a decoder that is embedded: more would be a large file that decodes slowly.
 MAX_WEIGHTS = 4_000_000
-# By how much a pixel that the page decodes may differ from the model's.
+# By how much a pixel, or a value as scaled, that the page decodes may differ from the model's.
 TOLERANCE = 2 / 255
 # Steps of the grid along each side, unless told, and the side of its sheet in pixels.
 GRID, MAX_SHEET = 41, 4096
+# The ends of a bar, in standard deviations from the mean; of the other scales 0 and 1.
+BARS = 3
+UNLABELLED = "no label"
 
 
 def page(data: dict[str, Any]) -> str:
@@ -52,37 +59,53 @@ def page_data(
 ) -> dict[str, Any]:
     """What the page shows of a trained model: a dictionary for JSON.
 
-    Arrays are base64 of little-endian numbers, images are sheets as PNG in data URLs. ``grid``:
-    the steps of a grid of decoded images, to have one in any case. Raises ConfigError if its
-    sheet would be too large.
+    Arrays are base64 of little-endian numbers, images are sheets as PNG in data URLs, rows of
+    features arrays of scaled values. ``grid``: the steps of a grid of decoded images, to have one
+    in any case. Raises ConfigError if it would be too large.
     """
     differs: Any = None
     decoder = why = None
     if grid is None:
-        held_out = (images[:1000] for images in dataset.split("test"))
-        decoder, differs, why = _decoder(model, *held_out)
+        few = exhibits.held_out(model, dataset, 1000)
+        decoder, differs, why = _decoder(model, few.images, few.labels)
     if decoder is None:
         grid = _grid_steps(model, grid)
-    stored = int(np.prod(model.image_shape)) * (2 if grid else 1)
-    images = dataset.test_images[: max(1, MAX_VALUES // stored)]
-    labels = dataset.test_labels[: len(images)]
+    nouns, features = exhibits.noun(model), len(model.image_shape) == 1
+    noun = nouns[:-1]
+    stored = model.n_pixels * (2 if grid else 1) * (OF_FLOAT if features else 1)
+    images, labels, what, numbers = exhibits.held_out(model, dataset, max(1, MAX_VALUES // stored))
     codes, *kinds = model.represent(images, labels)
+    limits = None if features else exhibits.lowest_and_highest(model, dataset)
+
+    def stored_as(values, columns=None):
+        """Images or rows, as data has them or decoded, as the page stores them."""
+        if features:
+            return _base64(model.scale.apply(values), "<f4")
+        if values.dtype != np.uint8 or limits is not None:
+            values = _bytes(exhibits.as_pixels(model, values, limits))
+        return _sheet(values, columns)
+
     points, fitted = plotting.project(codes)
     prior, _ = plotting.project(model.sample_prior(N_PRIOR, seed=seed)[0], fitted)
     limit = plotting.shared_limit(points, prior)
 
-    how = [f"{len(images):,} of {len(dataset.test_images):,} held-out images."]
+    of = {"held-out": dataset.test_images, "training": dataset.train_images}
+    n_there = len(of[what]) if what in of else model.config.validation
+    none_held_out = f", as no {nouns} are held out" * (what != "held-out")
+    how = [f"{len(images):,} of {n_there:,} {what} {nouns}{none_held_out}."]
     if decoder:
+        most = f"pixels differ from the model's by at most {255 * differs:.1f}/255"
+        if features or limits:
+            most = f"values differ from the model's, as scaled, by at most {differs:.1g}"
         how.append(
             f"The page decodes with the decoder's weights in {'half' * (decoder['bytes'] == 2)}"
-            f"{'single' * (decoder['bytes'] == 4)} precision; its pixels differ from the model's "
-            f"by at most {255 * differs:.1f}/255."
+            f"{'single' * (decoder['bytes'] == 4)} precision; its {most}."
         )
     else:
         how.append(
             f"The page does not run the decoder{why or ''}: it blends the nearest four of {grid} × "
-            f"{grid} images decoded beforehand, so what it shows between them is an approximation. "
-            "Reconstructions are the model's."
+            f"{grid} {nouns} decoded beforehand, so what it shows between them is an "
+            "approximation. Reconstructions are the model's."
         )
     if fitted is not None:
         share = fitted.explained_variance_ratio_.sum()
@@ -93,18 +116,30 @@ def page_data(
             f"principal components{of_all}, the rest at their mean; a reconstruction is that of "
             "the whole code."
         )
+    if features:
+        how.append(
+            f"Bars reach from {BARS} standard deviations below the mean to as many above it."
+            if model.scale.kind == STANDARD
+            else "Bars reach from 0 to 1, the ends of the scale."
+        )
+    classes = [printable(name) for name in model.classes]
+    unlabelled = len(classes) if classes and (labels < 0).any() else None
     data = {
         "title": model.title.replace("_", " "),
-        "about": f"Points: q(z), the codes of held-out images{' by label' * bool(model.classes)}. "
+        "about": f"Points: q(z), the codes of {what} {nouns}{' by label' * bool(classes)}. "
         f"Grey: the prior p(z), {N_PRIOR:,} samples.",
         "how": " ".join(how),
         "image_shape": list(model.image_shape),
-        "labelled": bool(model.classes),
-        "classes": [printable(name) for name in model.classes] or ["q(z)"],
+        "noun": noun,
+        "what": what,
+        "numbers": None if (numbers == np.arange(len(numbers))).all() else numbers.tolist(),
+        "labelled": bool(classes),
+        "classes": [*classes, *[UNLABELLED] * (unlabelled is not None)] or ["q(z)"],
+        "unlabelled": unlabelled,
         "limit": limit,
         "prior": _base64(prior, "<f4"),
         "points": _base64(points, "<f4"),
-        "labels": _base64(labels, "<u2"),
+        "labels": _base64(np.where(labels < 0, unlabelled or 0, labels), "<u2"),
         "codes": None if fitted is None else _base64(codes, "<f4"),
         "plane": None
         if fitted is None
@@ -112,12 +147,14 @@ def page_data(
         # Of modes whose decoder takes a kind beside the code: their names, and those of the images.
         "kind_names": [printable(name) for name in model.mode.kinds] if kinds else [],
         "kinds": _base64(kinds[0], "<f4") if kinds else None,
-        "images": _sheet(images),
+        "images": stored_as(images),
+        "features": _features(model) if features else None,
+        "scale": _shown_scale(model, limits),
         "decoder": decoder,
         "grid": None,
     }
     if kinds:
-        how.append("The kind y of what is decoded can be chosen beside the image.")
+        how.append(f"The kind y of what is decoded can be chosen beside the {noun}.")
         data["how"] = " ".join(how)
     if grid:
         plane = plotting.plane_codes(fitted, limit, grid)
@@ -125,10 +162,38 @@ def page_data(
         beside = [(kind,) for kind in range(len(model.mode.kinds))] if kinds else [()]
         data["grid"] = {
             "steps": grid,
-            "images": [_sheet(_bytes(model.decode(plane, *kind)), grid) for kind in beside],
-            "reconstructions": _sheet(_bytes(model.decode(codes, *kinds))),
+            "images": [stored_as(model.decode(plane, *kind), grid) for kind in beside],
+            "reconstructions": stored_as(model.decode(codes, *kinds)),
         }
+        if not features:
+            # These are as they are shown.
+            data["scale"] = None
     return data
+
+
+def _features(model):
+    """How the profile of a row is drawn."""
+    names = model.feature_names or [f"feature {i}" for i in range(model.n_pixels)]
+    standard = model.scale.kind == STANDARD
+    return {
+        "names": [printable(name) for name in names],
+        "bars": [-BARS, BARS] if standard else [0, 1],
+        "unit": "standard deviations" if standard else "of the scale",
+    }
+
+
+def _shown_scale(model, limits):
+    """What the page makes of scaled values to show them, or None: times a size, and an offset.
+
+    Values of features get the units of the data, pixels are taken to 0–1.
+    """
+    offset, size = model.scale.offset, model.scale.size
+    if offset is None:
+        return None
+    if limits is not None:
+        low, high = limits
+        offset, size = (offset - low) / (high - low), size / (high - low)
+    return {"offset": _base64(offset, "<f8"), "size": _base64(size, "<f8")}
 
 
 def _decoder(model, images, labels):
@@ -145,13 +210,14 @@ def _decoder(model, images, labels):
     if sum(array.size for array in weights) > MAX_WEIGHTS:
         return None, None, ", which has too many weights"
     codes, *kinds = model.represent(images, labels)
-    wanted = model.decode(codes, *kinds).reshape(len(codes), -1)
+    wanted = model.scale.apply(model.decode(codes, *kinds))
+    output = "linear" if model.config.scale == STANDARD else "sigmoid"
     # As the decoder takes them.
     inputs = np.concatenate([*kinds, codes], axis=1)
     for dtype in ("<f2", "<f4"):
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = [array.astype(dtype) for array in weights]
-            pixels = _forward(rounded, biases, model.config.activation, inputs)
+            pixels = _forward(rounded, biases, model.config.activation, inputs, output)
         differs = np.abs(pixels - wanted).max()
         if differs <= TOLERANCE:
             layers = [
@@ -165,6 +231,7 @@ def _decoder(model, images, labels):
             decoder = {
                 "layers": layers,
                 "activation": model.config.activation,
+                "output": output,
                 "bytes": np.dtype(dtype).itemsize,
             }
             return decoder, differs, None
@@ -180,8 +247,9 @@ def _dense_layers(decoder):
     return layers if plain and list(decoder._children.values()) == [decoder.layers] else None
 
 
-# The activations of networks.mlp, as the page computes them.
+# The activations of networks.mlp and of the last layer, as the page computes them.
 ACTIVATIONS = {
+    "linear": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -190,23 +258,26 @@ ACTIVATIONS = {
 }
 
 
-def _forward(weights, biases, activation, codes):
-    """Pixels in 0–1 of codes, as the page computes them."""
+def _forward(weights, biases, activation, codes, output="sigmoid"):
+    """Pixels in 0–1 of codes, or other values as scaled, as the page computes them."""
     values = codes
     for depth, (weight, bias) in enumerate(zip(weights, biases), start=1):
         last = depth == len(weights)
         sums = values @ weight.astype(np.float32) + bias
-        values = ACTIVATIONS["sigmoid" if last else activation](sums)
+        values = ACTIVATIONS[output if last else activation](sums)
     return values
 
 
 def _grid_steps(model, grid):
     """The steps of the grid along each side, as many as were asked for."""
     most = MAX_SHEET // max(model.image_shape[:2])
+    why = "as browsers take no larger sheets of images"
+    if len(model.image_shape) == 1:
+        kinds = max(1, len(model.mode.kinds) if model.mode.decodes_labels else 1)
+        most = max(2, math.isqrt(MAX_VALUES // (OF_FLOAT * model.n_pixels * kinds)))
+        why = "as the file would be too large"
     if grid is not None and grid > most:
-        raise ConfigError(
-            "grid", grid, f"expected at most {most}, as browsers take no larger sheets of images"
-        )
+        raise ConfigError("grid", grid, f"expected at most {most}, {why}")
     # As many images for each kind would make a large file.
     return grid or max(2, min(GRID // 2 + 1 if model.mode.decodes_labels else GRID, most))
 

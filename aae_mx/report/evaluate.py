@@ -12,6 +12,7 @@ from aae_mx.data.scale import AS_PIXELS, Scale
 from aae_mx.errors import InputError
 from aae_mx.hints import AAE, Dataset, Mode
 from aae_mx.report import metrics
+from aae_mx.report.exhibits import noun
 from aae_mx.text import printable
 
 # Prior samples of which a code's nearest is looked for, as in the baseline.
@@ -69,7 +70,8 @@ def evaluate(
     classes, of images that have none; the reconstruction's ideal, which two dimensions do not have;
     and what is not finite or, by its definition in ``metrics``, means nothing. ``dataset`` is the
     one that the run was trained on, ``judge`` a ``metrics.Judge`` of its training images, both made
-    anew by default. Raises InputError for fewer than two images, and without any kept out.
+    anew by default. Raises InputError for fewer than two images, and where none were held, or kept,
+    out.
     """
     from aae_mx.model import load_data
 
@@ -148,14 +150,20 @@ class Trial:
 def measured_on(model: AAE, dataset: Dataset, split: str) -> tuple[str, np.ndarray, np.ndarray]:
     """What the images of a split, "test" or "validation", are called; they, and their labels.
 
-    Raises InputError for a run that kept none of its training images out.
+    Raises InputError for a run that has none held out, or kept none of its training images out.
     """
     if split == "test":
+        if not len(dataset.test_images):
+            raise InputError(
+                f"{model.run}: no {noun(model)} are held out, so there are none to measure it on; "
+                "train with X_test and y_test, or with --validation N and add --split validation"
+            )
         return ("held-out", *dataset.split("test"))
     last = model.config.validation
     if not last:
         raise InputError(
-            f"{model.run}: no images were kept out of its training; train with --validation N"
+            f"{model.run}: no {noun(model)} were kept out of its training; train with "
+            "--validation N"
         )
     images, labels = dataset.split("train")
     return "validation", images[-last:], labels[-last:]

@@ -15,7 +15,7 @@ import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.hints import AAE, Axes, Callback, Dataset, Drawing, PathLike
-from aae_mx.report import plotting
+from aae_mx.report import exhibits, plotting
 from aae_mx.text import printable, say, shortened
 
 # As many training images as the post's q(z) shows, and as many prior samples.
@@ -204,25 +204,32 @@ class Scene:
         how = self.looks.colours, self.looks.legend
         draw(points, labels, names, f"{title}{self.seen}", self.limit, axes, *how)
 
+    @property
+    def noun(self) -> str:
+        return exhibits.noun(self.model)
+
     @functools.cached_property
-    def originals(self) -> np.ndarray:
-        """The first held-out images, floats in 0–1."""
-        return self.pixels(self.dataset.test_images[:N_IMAGES])
+    def originals(self) -> exhibits.Exhibits:
+        """The first held-out images, or others where there are none; see ``exhibits.held_out``."""
+        return exhibits.held_out(self.model, self.dataset, N_IMAGES)
+
+    @functools.cached_property
+    def _limits(self):
+        return exhibits.lowest_and_highest(self.model, self.dataset)
 
     def pixels(self, images: np.ndarray) -> np.ndarray:
-        """Images as floats in 0–1, (N, *shape)."""
-        return self.model.scale.apply(images).reshape(-1, *self.shape)
+        """Images, as data has them or decoded, as floats in 0–1: (N, *shape)."""
+        return exhibits.as_pixels(self.model, images, self._limits)
 
-    @property
-    def unseen(self) -> tuple[np.ndarray, np.ndarray, str]:
-        """Images that the training did not see, their labels, and what they are called.
+    def unseen(self, n: Optional[int] = None) -> exhibits.Exhibits:
+        """The first ``n`` images that the training did not see, as Exhibits.
 
-        Those of the validation where there are some, for the others are for evaluate.
+        Those of the validation where there are some, for the others are for evaluate. Where there
+        are neither, those that it saw.
         """
-        n, data = self.model.config.validation, self.dataset
-        if n:
-            return data.train_images[-n:], data.train_labels[-n:], "validation"
-        return data.test_images, data.test_labels, "held-out"
+        if self.model.config.validation:
+            return exhibits.validation(self.model, self.dataset, n)
+        return exhibits.held_out(self.model, self.dataset, n)
 
 
 def _pz(scene):
@@ -243,7 +250,8 @@ def _qz(scene):
 
 def _output(scene):
     def draw(axes):
-        plane = scene.model.decode(plotting.plane_codes(scene.fitted, scene.extent))
+        codes = plotting.plane_codes(scene.fitted, scene.extent)
+        plane = scene.pixels(scene.model.decode(codes))
         plotting.show_plane(plane, f"decoded plane{scene.seen}", axes, scene.extent)
         if scene.fitted is not None:
             axes.set(xlabel="first component", ylabel="second component")
@@ -253,26 +261,39 @@ def _output(scene):
 
 def _reconstructions(scene):
     columns = plotting.sheet_columns(scene.shape, 20) // 2 * 2
-    shown = scene.originals[: columns * columns // 2]
+    images, labels, what, _ = scene.originals
+    n = min(columns * columns // 2, len(images))
+    if not n:
+        return None, f"none of the {what} images has a label"
+    title = None
+    if what != "held-out":
+        title = f"{what} images, each with its reconstruction (none are held out)"
 
     def draw(axes):
-        again = scene.model.reconstruct(shown, scene.dataset.test_labels[: len(shown)])
-        plotting.show_reconstructions(shown, again, columns, ax=axes)
+        again = scene.model.reconstruct(images[:n], labels[:n])
+        pictures = map(scene.pixels, (images[:n], again))
+        plotting.show_reconstructions(*pictures, columns, title, axes)
 
-    return draw, {"height": 0.4 + plotting.sheet_height(2 * len(shown), columns)}
+    return draw, {"height": 0.4 + plotting.sheet_height(2 * n, columns)}
 
 
 def _interpolations(scene):
     steps = plotting.sheet_columns(scene.shape, 10)
-    pairs = min(steps, len(scene.originals) // 2)
+    images, labels, what, _ = scene.originals
+    pairs = min(steps, len(images) // 2)
     if not pairs:
-        return None, "it needs two held-out images, and there is one"
-    first, last = scene.originals[:pairs], scene.originals[pairs : 2 * pairs]
-    labels = scene.dataset.test_labels[: 2 * pairs]
+        there = "is one" if len(images) else "are none"
+        return None, f"it needs two {what} images, and there {there}"
+    first, last = images[:pairs], images[pairs : 2 * pairs]
+    title = None
+    if what != "held-out":
+        title = f"from a {what} image (left) to another (right), by the line between their codes"
 
     def draw(axes):
-        between = interpolations(scene.model, first, last, steps - 2, labels)
-        plotting.show_interpolations(first, between, last, ax=axes)
+        between = interpolations(scene.model, first, last, steps - 2, labels[: 2 * pairs])
+        between = scene.pixels(between).reshape(pairs, steps - 2, *scene.shape)
+        ends = map(scene.pixels, (first, last))
+        plotting.show_interpolations(next(ends), between, next(ends), title, axes)
 
     return draw, {"height": 0.4 + plotting.sheet_height(steps * pairs, steps)}
 
@@ -300,7 +321,7 @@ def _samples(scene):
         labels = np.arange(n) % n_labels
 
     def draw(axes):
-        samples = model.sample(n, labels, scene.seed)
+        samples = scene.pixels(model.sample(n, labels, scene.seed))
         plotting.show_images(samples, columns, "prior samples, decoded", axes)
 
     return draw, {}
@@ -312,7 +333,7 @@ def _labelled_samples(scene):
 
     def draw(axes):
         labels = np.repeat(np.arange(n), SAMPLES_OF_EACH)
-        samples = model.sample(len(labels), labels, scene.seed)
+        samples = scene.pixels(model.sample(len(labels), labels, scene.seed))
         samples = samples.reshape(n, SAMPLES_OF_EACH, *scene.shape)
         plotting.show_samples(samples, scene.kinds, blocks, axes)
 
@@ -328,7 +349,7 @@ def _walks(scene):
     walks = [prior.walk(steps, model.code_dim, label, n) for label in range(shown)]
 
     def draw(axes):
-        images = model.decode(np.concatenate(walks))
+        images = scene.pixels(model.decode(np.concatenate(walks)))
         title = "along the axis of a piece of the prior, a row for each"
         plotting.show_images(images, steps, title, axes)
 
@@ -345,15 +366,17 @@ def _styles(scene):
         images = scene.model.decode(
             np.repeat(codes, n_labels, axis=0), np.tile(np.arange(n_labels), rows)
         )
-        plotting.show_images(images, n_labels, "one style z a row, one kind y a column", axes)
+        plotting.show_images(
+            scene.pixels(images), n_labels, "one style z a row, one kind y a column", axes
+        )
 
     return draw, {"height": 0.4 + plotting.sheet_height(rows * n_labels, n_labels)}
 
 
 def _clusters(scene):
     """A row for each cluster: its head, decoded, and images that it has (paper, figure 9)."""
-    images, _, what = scene.unseen
-    images, n = images[:N_CLUSTERED], len(scene.kinds)
+    images, _, what, _ = scene.unseen(N_CLUSTERED)
+    n = len(scene.kinds)
     # More rows would be too small to see.
     shown = min(n, MOST_CLUSTERS)
 
@@ -361,11 +384,10 @@ def _clusters(scene):
         answers = scene.model.classify(images).argmax(axis=1)
         heads = scene.model.decode(np.zeros((shown, scene.model.code_dim)), np.arange(shown))
         cells = np.ones((shown, MEMBERS + 1, *scene.shape), np.float32)
-        for kind, head in enumerate(heads):
+        for kind, head in enumerate(scene.pixels(heads)):
             members = np.flatnonzero(answers == kind)[:MEMBERS]
             cells[kind, 0] = head
-            pixels = scene.pixels(images[members])
-            cells[kind, 1 : 1 + len(members)] = pixels
+            cells[kind, 1 : 1 + len(members)] = scene.pixels(images[members])
         title = f"a row for each cluster: its head (z = 0), then {what} images that it has"
         plotting.show_images(cells.reshape(-1, *scene.shape), MEMBERS + 1, title, axes)
 
@@ -373,10 +395,15 @@ def _clusters(scene):
 
 
 def _confusion(scene):
+    images, labels, what, _ = scene.unseen()
+    known = labels >= 0
+    if not known.any():
+        return None, f"none of the {what} {scene.noun} has a label"
+
     def draw(axes):
-        images, labels, what = scene.unseen
-        answers = scene.model.classify(images).argmax(axis=1)
-        plotting.show_confusion(labels, answers, scene.classes, f"{what} images", axes)
+        answers = scene.model.classify(images).argmax(axis=1)[known]
+        title = f"{what} {scene.noun}"
+        plotting.show_confusion(labels[known], answers, scene.classes, title, axes)
 
     return draw, {}
 
@@ -440,7 +467,7 @@ def say_what_is_lacking(classes: Sequence[str]) -> None:
 def interpolations(
     model: AAE, first: np.ndarray, last: np.ndarray, steps: int, labels: Optional[np.ndarray] = None
 ) -> np.ndarray:
-    """Decoded codes on the lines between those of images: (N, steps, *image_shape) in 0–1.
+    """Decoded codes on the lines between those of images: (N, steps, *image_shape), as ``decode``.
 
     ``first``, ``last``: as many images, where the lines begin and end; ``labels``: of all of them,
     for modes that have to be told.
@@ -510,7 +537,7 @@ def animate_run(
     """Write training.gif, how q(z) of a trained model became p(z), into ``out``; returns the file.
 
     It shows the first N_MOVING held-out images; arguments as of ``plot_run``. Raises InputError
-    for a run without snapshots.
+    for a run without snapshots, or without held-out images.
     """
     from aae_mx.files import write_aside
     from aae_mx.model import load_data
@@ -519,6 +546,8 @@ def animate_run(
 
     dataset = dataset or load_data(model)
     labels = dataset.test_labels
+    if not len(labels):
+        raise InputError(f"{model.run}: no {exhibits.noun(model)} are held out, so none can move")
     snapshots = read_snapshots(model.run, len(labels), model.code_dim)
     last = max(snapshots)
     prior, _ = model.sample_prior(N_MOVING, seed=seed)

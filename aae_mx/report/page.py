@@ -20,6 +20,7 @@ from aae_mx.errors import ConfigError, InputError, option_name, option_text
 from aae_mx.hints import AAE, Dataset
 from aae_mx.report import plotting
 from aae_mx.report.evaluate import evaluate, remarks, rows, show
+from aae_mx.report.exhibits import noun
 from aae_mx.report.figures import (
     Looks,
     Scene,
@@ -33,19 +34,19 @@ from aae_mx.text import printable
 
 TEMPLATE = Path(__file__).parent / "page.html"
 CURVES = "losses"
-# {figure: (what who cannot see it should know, what it says)}.
+# {figure: (what who cannot see it should know, what it says)}; {What} are such as are held out.
 WHAT = {
     "pz": ("Scatter plot of samples of the prior", "The prior p(z), to which codes are pushed."),
     "qz": ("Scatter plot of codes", "q(z): the codes of training images, a colour for each class."),
     "output": ("Sheet of decoded images", "The plane of codes, decoded step by step."),
     "reconstructions": (
         "Sheet of pairs of images",
-        "Held-out images, each with its reconstruction on its right.",
+        "{What} images, each with its reconstruction on its right.",
     ),
     "samples": ("Sheet of decoded images", "Samples of the prior, decoded."),
     "interpolations": (
         "Rows of images that change into one another",
-        "From a held-out image (left) to another (right), by the line between their codes.",
+        "From a {what} image (left) to another (right), by the line between their codes.",
     ),
     "walks": (
         "Rows of decoded images that change slowly",
@@ -60,6 +61,21 @@ WHAT = {
         "Matrix of classes by what they are taken for",
         "How often images of each class (rows) are taken for each (columns), in per cent.",
     ),
+}
+# What differs where the data are rows of features.
+WHAT_OF_ROWS = {
+    "qz": ("Scatter plot of codes", "q(z): the codes of training rows, a colour for each class."),
+    "output": ("Maps of features", "What the plane of codes is decoded to, feature by feature."),
+    "reconstructions": (
+        "Two tables of colours, a line for each row",
+        "{What} rows, and beside them their reconstructions.",
+    ),
+    "samples": ("Table of colours, a line for each sample", "Samples of the prior, decoded."),
+    "clusters": (
+        "Table of colours, a line for each cluster",
+        "The head of each cluster, decoded from z = 0.",
+    ),
+    "confusion": (WHAT["confusion"][0], WHAT["confusion"][1].replace("images", "rows")),
 }
 
 
@@ -117,13 +133,14 @@ def _facts(scene):
     seconds = scene.history.get("seconds", [])
     kept = model.config.validation
     images = f"{len(data.train_images) - kept:,} for training, {len(data.test_images):,} held out"
+    shape = " × ".join(map(str, model.image_shape))
     return [
         ("version", f"aae_mx {read_description(model.run).get('version', '–')}"),
         ("epochs", f"{model.epoch} of {model.config.epochs}"),
         ("time of training", f"{np.sum(seconds):,.0f} s" if seconds else "–"),
         ("weights", f"{n_weights(model.networks):,}"),
-        ("images", images + (f", {kept:,} for validation" if kept else "")),
-        ("size of an image", " × ".join(map(str, model.image_shape))),
+        (scene.noun, images + (f", {kept:,} for validation" if kept else "")),
+        ("features" if scene.noun == "rows" else "size of an image", shape),
         ("classes", f"{len(model.classes):,}" if model.classes else "none"),
         ("recipe", model.config.recipe_entry.title),
     ]
@@ -155,10 +172,10 @@ def _numbers(model, dataset, seed):
     try:
         numbers = evaluate(model, seed=seed, dataset=dataset)
     except InputError as error:
-        return f"<p>{_text(str(error))}</p>"
+        return f"<p>{_text(str(error).replace(f'{model.run}: ', ''))}</p>"
     (_, *head), *lines = rows([{"run": "this run", **numbers}])
     parts = [
-        f"<p>On {numbers['images']:,} {numbers['split']} images; the last column has what a "
+        f"<p>On {numbers['images']:,} {numbers['split']} {noun(model)}; the last column has what a "
         "perfect model would reach.</p>",
         _table(lines, ("", *head), "Numbers", "numbers"),
         *(f"<p>{_text(remark)}</p>" for remark in remarks([numbers])),
@@ -183,7 +200,10 @@ def _curves(scene):
 
 
 def _figure(scene, name):
-    alt, caption = WHAT.get(name, (f"The figure {name}", ""))
+    texts = {**WHAT, **WHAT_OF_ROWS} if scene.noun == "rows" else WHAT
+    alt, caption = texts.get(name, (f"The figure {name}", ""))
+    what = (scene.unseen(0) if scene.noun == "rows" else scene.originals).what
+    caption = caption.format(what=what, What=what.capitalize())
     draw, size = figure_of(scene, name)
     if draw is None:
         return f"<p>{_text(f'No {name}: {size}.')}</p>"

@@ -14,10 +14,11 @@ from aae_mx.hints import Axes, Drawing, Scene
 from aae_mx.report import plotting
 from aae_mx.text import shortened
 
-# Rows that are shown, features whose names are written, and features on the decoded plane.
-ROWS, NAMED, ON_PLANE = 40, 60, 16
+# Rows that are shown, kinds at most, features whose names are written, and features on the decoded
+# plane.
+ROWS, MOST_KINDS, NAMED, ON_PLANE = 40, 100, 60, 16
 # Characters of a feature's name.
-NAME = 16
+NAME = 24
 # What is white at the middle shows what is more or less than usual.
 AROUND, FROM_ZERO = "RdBu_r", "viridis"
 
@@ -36,17 +37,20 @@ def show_profiles(
     kind: str = "standard",
     labels: Optional[Sequence[str]] = None,
     ax: Optional[Axes] = None,
+    colour_bar: bool = True,
 ) -> Axes:
     """Rows (N, features) as lines of colours, with the names of features below.
 
     ``kind``: of their Scale, which decides the colours; ``labels``: N texts at the left.
+    ``colour_bar``: whether a bar on the right explains the colours.
     """
     from aae_mx.report import canvas
 
     rows = np.asarray(rows)
     ax = plotting._axes(ax, plotting.FIGURE_INCHES, plotting.FIGURE_INCHES / 2)
     image = ax.imshow(rows, aspect="auto", interpolation="nearest", **colours(kind))
-    ax.figure.colorbar(image, ax=ax, label="value, as scaled", fraction=0.04, pad=0.01)
+    if colour_bar:
+        _colour_bar(image, ax)
     n = rows.shape[1]
     if n <= NAMED:
         shown = [shortened(name, NAME) for name in names or map(str, range(n))]
@@ -86,8 +90,15 @@ def show_feature_planes(
         image = ax.imshow(planes[:, :, i], extent=edges, **colours(kind))
         ax.set_title(canvas.drawable(shown)[i], **how)
         ax.tick_params(labelsize="x-small")
-    ax.figure.colorbar(image, ax=axes, label="value, as scaled", fraction=0.04, pad=0.01)
+    _colour_bar(image, axes)
     return axes
+
+
+def _colour_bar(image, axes):
+    """Beside axes; its ends are pointed, as values beyond them have their colours."""
+    near = image.axes
+    how = {"fraction": 0.04, "pad": 0.02, "aspect": 30, "extend": "both", "extendfrac": 0.03}
+    near.figure.colorbar(image, ax=axes, label="value, as scaled", **how)
 
 
 def _scaled(scene, rows):
@@ -104,7 +115,7 @@ def _names(scene):
 
 
 def _height(n):
-    return 1.6 + 0.14 * n
+    return max(2.8, 1.8 + 0.14 * n)
 
 
 def output(scene: Scene) -> Drawing:
@@ -132,31 +143,42 @@ def output(scene: Scene) -> Drawing:
 
 
 def reconstructions(scene: Scene) -> Drawing:
-    """Rows that the training did not see, and beside them what became of them."""
-    shown, labels, what = scene.unseen
-    shown, labels = shown[:ROWS], labels[:ROWS]
+    """Rows that the training did not see, if there are any, and beside them what became of them."""
+    shown, labels, what, _ = scene.unseen(ROWS)
     if not len(shown):
-        return None, "no rows are held out"
+        return None, f"none of the {what} rows has a label"
 
     def draw(axes):
-        again = scene.model.reconstruct(shown, labels)
-        for ax, rows, title in zip(axes, (shown, again), (f"{what} rows", "reconstructed")):
-            show_profiles(_scaled(scene, rows), _names(scene), title, _kind(scene), ax=ax)
+        again, names = scene.model.reconstruct(shown, labels), scene.classes
+        none_held_out = " (none are held out)" * (what == "training")
+        beside = [names[label] if label >= 0 else "" for label in labels] if names else None
+        left, right = axes
+        how = _names(scene), f"{what} rows{none_held_out}", _kind(scene), beside
+        show_profiles(_scaled(scene, shown), *how, left, colour_bar=False)
+        show_profiles(_scaled(scene, again), _names(scene), "reconstructed", _kind(scene), ax=right)
+        # A row has the same height in both.
+        right.set_yticks([])
 
     return draw, {"width": 12, "height": _height(len(shown)), "columns": 2}
+
+
+def _cut(kinds, shown=True):
+    many = shown and len(kinds) > MOST_KINDS
+    return f", the first {MOST_KINDS} of {len(kinds):,}" if many else ""
 
 
 def samples(scene: Scene) -> Drawing:
     """Decoded prior samples, by kind where these mean something."""
     model, labels = scene.model, None
     if model.mode.labelled:
-        labels = np.sort(np.arange(max(ROWS, len(scene.kinds))) % len(scene.kinds))
+        n_kinds = min(MOST_KINDS, len(scene.kinds))
+        labels = np.sort(np.arange(max(ROWS, n_kinds)) % n_kinds)
     n = ROWS if labels is None else len(labels)
 
     def draw(axes):
         rows = _scaled(scene, model.sample(n, labels, scene.seed))
         beside = None if labels is None else [scene.kinds[label] for label in labels]
-        title = "prior samples, decoded"
+        title = "prior samples, decoded" + _cut(scene.kinds, labels is not None)
         show_profiles(rows, _names(scene), title, _kind(scene), beside, axes)
 
     return draw, {"height": _height(n)}
@@ -164,12 +186,12 @@ def samples(scene: Scene) -> Drawing:
 
 def clusters(scene: Scene) -> Drawing:
     """The head of each cluster, decoded."""
-    model, n = scene.model, len(scene.kinds)
+    model, n = scene.model, min(MOST_KINDS, len(scene.kinds))
 
     def draw(axes):
         rows = _scaled(scene, model.decode(np.zeros((n, model.code_dim)), np.arange(n)))
-        title = "heads of the clusters (z = 0), decoded"
-        show_profiles(rows, _names(scene), title, _kind(scene), scene.kinds, axes)
+        title = "heads of the clusters (z = 0), decoded" + _cut(scene.kinds)
+        show_profiles(rows, _names(scene), title, _kind(scene), scene.kinds[:n], axes)
 
     return draw, {"height": _height(n)}
 
