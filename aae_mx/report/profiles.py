@@ -144,14 +144,16 @@ def output(scene: Scene) -> Drawing:
 
 def reconstructions(scene: Scene) -> Drawing:
     """Rows that the training did not see, if there are any, and beside them what became of them."""
-    shown, labels, what, _ = scene.unseen(ROWS)
+    shown, labels, what, numbers = scene.unseen(ROWS)
     if not len(shown):
         return None, f"none of the {what} rows has a label"
 
     def draw(axes):
         again, names = scene.model.reconstruct(shown, labels), scene.classes
         none_held_out = " (none are held out)" * (what == "training")
-        beside = [names[label] if label >= 0 else "" for label in labels] if names else None
+        beside = [str(number) for number in numbers]
+        if names:
+            beside = [names[label] if label >= 0 else "" for label in labels]
         left, right = axes
         how = _names(scene), f"{what} rows{none_held_out}", _kind(scene), beside
         show_profiles(_scaled(scene, shown), *how, left, colour_bar=False)
