@@ -164,8 +164,9 @@ class AdversarialAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def _config(self, known):
         """The Config of the parameters; ``known``: which rows have a label, or None."""
-        given = {name: getattr(self, name) for name in _parameters(self._mode)}
-        given = {name: value for name, value in given.items() if value is not None}
+        # Those of today's plug-ins may be more.
+        given = self.get_params(deep=False)
+        given = {n: value for n, value in given.items() if value is not None and n not in OWN}
         given["mode"] = self._find_mode().name
         if known is not None and given.get("labels") in (None, "all"):
             given["labels"] = "all" if known.all() else int(known.sum())
@@ -278,7 +279,8 @@ class AAEClassifier(ClassifierMixin, AdversarialAutoencoder):
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The class of each row, (N,)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        kinds = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[kinds]
 
     def score(  # type: ignore[override]
         self, X: ArrayLike, y: ArrayLike, sample_weight: Optional[ArrayLike] = None

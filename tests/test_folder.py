@@ -534,7 +534,7 @@ def test_held_out_images_are_bounded(flat, monkeypatch):
         ({"images": "x", "channels": "rgb"}, "expected one of grey, colour"),
         ({"images": "x", "transpose": True}, "transpose=True: it is for IDX files; name their"),
         ({"images": "x", "data_dir": "y"}, "images=.*x': it cannot be given beside --data-dir"),
-        ({"images": "x", "dataset": "y"}, "images=.*x': it cannot be given beside --data-dir"),
+        ({"images": "x", "dataset": "y"}, "images=.*x': it cannot be given beside --dataset"),
         ({"filters": 8}, "filters=8: it is for --arch conv, but here it is mlp"),
         ({"images": "x", "hidden": (9,)}, "it is for --arch mlp, but here it is conv"),
     ],

@@ -16,7 +16,7 @@ from test_resume import assert_same_run, stop_after
 import aae_mx
 from aae_mx.commands import encode, evaluate, explore, plot, sample, slim, train
 from aae_mx.commands import export as export_command
-from aae_mx.config import mode_settings
+from aae_mx.config import OF_DATA, mode_settings
 from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError, Interrupted
 from aae_mx.model import load_data, read_run
@@ -224,6 +224,7 @@ def test_stored_runs_are_read(monkeypatch, path, call, tmp_path):
     for name, value in model.config.to_dict().items():
         # What has come since has no effect.
         default = mode_settings(model.config.mode)[name].default
+        default = OF_DATA["images"].get(name, default)
         assert value == stored.get(name, default) or list(value) == stored[name]
     expected = json.loads((path / "expected.json").read_text())
     dataset = load_data(model)

@@ -166,11 +166,8 @@ class Scene:
     def __init__(
         self, model: AAE, dataset: Dataset, seed: int = 0, looks: Optional[Looks] = None
     ) -> None:
-        from aae_mx.runs.history import read_history
-
         self.model, self.dataset, self.seed = model, dataset, seed
         self.looks = looks or Looks()
-        self.history = read_history(model.run)
         self.classes, self.kinds = model.classes, model.mode.kinds
         self.shape = model.image_shape
         # However few are shown, they are seen from where all would be.
@@ -203,6 +200,12 @@ class Scene:
         """Draw points by ``draw``, of plotting, as the others and as was asked for."""
         how = self.looks.colours, self.looks.legend
         draw(points, labels, names, f"{title}{self.seen}", self.limit, axes, *how)
+
+    @functools.cached_property
+    def history(self) -> dict[str, list[float]]:
+        from aae_mx.runs.history import read_history
+
+        return read_history(self.model.run)
 
     @property
     def noun(self) -> str:

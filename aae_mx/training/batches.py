@@ -75,7 +75,7 @@ def training_labels(config: Config, dataset: Dataset) -> Optional[np.ndarray]:
                 f"number, up to {known.sum()}",
             )
         return labels
-    if config.labels == known.sum():
+    if config.labels == known.sum() < n:
         # All that there are, however many of each class.
         return np.where(known, labels, n_labels)
     rng = np.random.default_rng([config.seed, SUBSET_STREAM])
