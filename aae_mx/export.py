@@ -83,14 +83,16 @@ def metadata(model: AAE) -> dict[str, Any]:
         "prior_parameters": {name: getattr(prior, name) for name in type(prior).settings()},
         "code_dim": model.code_dim,
         "image_shape": list(model.image_shape),
-        "pixel_range": [0, 1],
+        **_values(model),
         "classes": list(model.classes),
         "kinds": list(model.mode.kinds),
         # Ten as in the post, where images have no labels.
         "prior_pieces": len(model.classes) or 10,
     }
     what = {
-        "images": "images, float32 (N, pixels) in pixel_range, an image row by row",
+        "images": "images, float32 (N, pixels) in pixel_range, an image row by row"
+        if "scale" not in about
+        else "values, float32 (N, values), as scaled: (x - offset) / size of scale",
         "codes": "codes, float32 (N, code_dim)",
         "kinds": "kinds, float32 (N, kinds), which add up to 1",
     }
@@ -100,11 +102,23 @@ def metadata(model: AAE) -> dict[str, Any]:
     return about
 
 
+def _values(model):
+    """What the numbers are that the networks take and give."""
+    if model.scale.offset is None:
+        return {"pixel_range": [0, 1]}
+    scale = model.scale
+    return {
+        "scale": {"offset": scale.offset.tolist(), "size": scale.size.tolist()},
+        **({"feature_names": list(model.feature_names)} if model.feature_names else {}),
+    }
+
+
 def export(model: AAE, images: np.ndarray, out: Path, labels: Optional[np.ndarray] = None) -> float:
     """Write the ``files`` of a trained model into the directory ``out``, made if need be.
 
-    ``images``: held-out ones, uint8 (N, *image_shape), on which each file is run, and their
-    ``labels`` (N,), for modes that have to be told. Returns the largest difference from the
+    ``images``: (N, *image_shape) as the data has them, on which each file is run, and their
+    ``labels`` (N,), for modes that have to be told. Values go in and come out as scaled, see
+    ``scale`` in the metadata. Returns the largest difference from the
     model. Raises AAEError, with nothing written, if it is above TOLERANCE, and InputError if files
     cannot be written or the extra ``onnx`` is missing.
     """
@@ -113,7 +127,8 @@ def export(model: AAE, images: np.ndarray, out: Path, labels: Optional[np.ndarra
     need_onnx()
     codes, *kinds = model.represent(images, labels)
     values = {"images": model.scale.apply(images), "codes": codes}
-    decoded = model.decode(codes, *kinds).reshape(len(images), -1)
+    # As the networks have it.
+    decoded = model.scale.apply(model.decode(codes, *kinds))
     if kinds or model.mode.classifies:
         values["kinds"] = kinds[0] if kinds else model.classify(images)
     about = metadata(model)

@@ -8,13 +8,15 @@ import pytest
 from conftest import small_config
 
 import aae_mx
-from aae_mx.commands import encode, evaluate, plot, sample
+from aae_mx.commands import encode, evaluate, export, plot, sample
 from aae_mx.data import Dataset, scale
 from aae_mx.data.arrays import read_arrays
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.model import load, load_data
+from aae_mx.report.evaluate import evaluate as measure
 from aae_mx.runs import checkpoint
 from aae_mx.runs.checkpoint import checkpoints
+from aae_mx.runs.history import read_history
 
 ROWS = {"epochs": 3, "batch_size": 20, "hidden": (16,), "discriminator_hidden": (16,)}
 OPTIONS = ["--epochs", 3, "--batch-size", 20, "--hidden", 16, "--discriminator-hidden", 16]
@@ -211,6 +213,35 @@ def test_every_command(run, file, call, tmp_path, monkeypatch):
         assert np.array_equal(codes["y"], y)
     status, output = call(sample.main, run, "--out", tmp_path / "samples.npz")
     assert status == 0, output
+
+
+def test_export(run, call, tmp_path):
+    """The files take values as scaled; model.json says how."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    status, output = call(export.main, run, "--out", tmp_path / "out")
+    assert status == 0 and "held-out rows they differ" in output, output
+    about = json.loads((tmp_path / "out/model.json").read_text())
+    offset, size = (np.array(about["scale"][name]) for name in ("offset", "size"))
+    model, (X, _) = load(run), table()
+    encoder = onnxruntime.InferenceSession(str(tmp_path / "out/encoder.onnx"))
+    scaled = ((X - offset) / size).astype(np.float32)
+    (codes,) = encoder.run(["codes"], {"images": scaled})
+    assert np.allclose(codes, model.encode(X), atol=1e-5) and "pixel_range" not in about
+
+
+def test_validation_rows_without_a_label(tmp_path, call):
+    """They are no errors: only those with a label are counted."""
+    X, y = table()
+    some = np.where(np.arange(70) % 3 > 0, y, -1)
+    data = Dataset.from_arrays(X, some)
+    n = int((some[:50] >= 0).sum())
+    config = aae_mx.Config(**ROWS, mode="classification", labels=n, validation=20)
+    model = aae_mx.fit(config, tmp_path / "run", quiet=True, dataset=data)
+    images, labels = data.kept_out(20)
+    assert len(labels) == (some[50:] >= 0).sum() and (labels >= 0).all()
+    wrong = (model.classify(images).argmax(axis=1) != labels).mean()
+    assert read_history(tmp_path / "run")["validation_error"][-1] == pytest.approx(wrong, abs=1e-5)
+    assert measure(model, dataset=data, split="validation")["images"] == len(labels)
 
 
 def test_a_run_goes_on(run, tmp_path):

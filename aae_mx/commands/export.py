@@ -26,12 +26,15 @@ def main(run: Path, out: Any, overwrite: bool, **places: Any) -> None:
     its decoder takes both. model.json, which is also in the metadata of the ONNX files,
     has the prior, the shape of an image and the class names.
 
+    Of rows of features, values are as scaled; model.json has the scale.
+
     Every file is run on 1,000 held-out images before it gets its name, and must agree with the
     model to 1e-5; values above 1 relatively.
     """
     from aae_mx.export import N_CHECKED, export, files, need_onnx
     from aae_mx.files import check_directory, inside
     from aae_mx.model import load, load_data
+    from aae_mx.report.exhibits import held_out, noun
 
     need_onnx()
     model = load(run)
@@ -41,9 +44,9 @@ def main(run: Path, out: Any, overwrite: bool, **places: Any) -> None:
     if there and not overwrite:
         raise ConfigError("out", out, f"it holds {there[0]} already; add --overwrite")
     dataset = load_data(model, **places)
-    checked, labels = (part[:N_CHECKED] for part in dataset.split("test"))
+    checked, labels, what, _ = held_out(model, dataset, N_CHECKED)
     worst = export(model, checked, out, labels)
     say(
-        f"{out}: {', '.join(files(model))}; on {len(checked):,} held-out images they differ from "
-        f"the model by at most {worst:.1e}"
+        f"{out}: {', '.join(files(model))}; on {len(checked):,} {what} {noun(model)} they differ "
+        f"from the model by at most {worst:.1e}"
     )

@@ -106,6 +106,12 @@ class Dataset:
             classes=tuple(classes),
         )
 
+    def kept_out(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The last ``n`` training images, of which those with a label, and their labels."""
+        images, labels = self.train_images[-n:], self.train_labels[-n:]
+        known = labels >= 0
+        return (images, labels) if known.all() else (images[known], labels[known])
+
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The images and labels called ``train`` or ``test``."""
         if name == "train":

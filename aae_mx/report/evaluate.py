@@ -165,8 +165,7 @@ def measured_on(model: AAE, dataset: Dataset, split: str) -> tuple[str, np.ndarr
             f"{model.run}: no {noun(model)} were kept out of its training; train with "
             "--validation N"
         )
-    images, labels = dataset.split("train")
-    return "validation", images[-last:], labels[-last:]
+    return ("validation", *dataset.kept_out(last))
 
 
 def _classification(trial):

@@ -363,10 +363,9 @@ def _held_out(model, dataset):
 
 def _validated(model, dataset):
     """What the history has of the training images that were kept out of the training."""
-    n = model.config.validation
-    if not n:
+    images, labels = dataset.kept_out(model.config.validation)
+    if not (model.config.validation and len(labels)):
         return {}
-    images, labels = dataset.train_images[-n:], dataset.train_labels[-n:]
     row = {"validation_l2": float(model.error_norms(images, labels).mean())}
     if model.mode.classifies and model.classes:
         kinds = model.classify(images)
