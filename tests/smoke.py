@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aae_mx import AdversarialAutoencoder
 from aae_mx.__main__ import main as aae_mx
 
 TRAIN = "train --limit 500 --quiet --prior swiss_roll --hidden 64,32"
@@ -76,6 +77,12 @@ def main():
         run("encode supervised --out codes.npz")
         run("explore supervised")
         run("export supervised")
+
+        # Rows of features, by a command and by an estimator.
+        rows = np.random.default_rng(0).standard_normal((60, 5))
+        np.savez("rows.npz", X=rows)
+        run("train --data rows.npz --epochs 2 --quiet --out rows")
+        assert AdversarialAutoencoder(epochs=2).fit(rows).transform(rows).shape == (60, 2)
 
         kill_and_resume("killed", 12)
         run(f"{TRAIN} --labels --epochs 12 --no-figures --out unbroken")
