@@ -49,8 +49,8 @@ Estimator = TypeVar("Estimator", bound="AdversarialAutoencoder")
 def _parameters(mode):
     """The names of the parameters of an estimator of a mode, or of all modes."""
     settings = all_settings() if mode is None else mode_settings(mode)
-    names = [name for name in settings if name not in FROM_DATA]
-    return [name for name in names if mode is None or name != "mode"]
+    left_out = FROM_DATA if mode is None else (*FROM_DATA, "mode")
+    return [name for name in settings if name not in left_out]
 
 
 def with_parameters(cls: type[Estimator]) -> type[Estimator]:
@@ -70,6 +70,13 @@ def with_parameters(cls: type[Estimator]) -> type[Estimator]:
     __init__.__signature__ = inspect.Signature([this, *parameters])  # type: ignore[attr-defined]
     cls.__init__ = __init__  # type: ignore[method-assign]
     return cls
+
+
+def _seed(random_state):
+    """The whole number that scikit-learn's random_state stands for."""
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31))
 
 
 def _classes(y, known):
@@ -153,7 +160,7 @@ class AdversarialAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 keep=1 if self.out is None else 2,
                 dataset=dataset,
                 start=before,
-                **({} if self.callback is None else {"callback": self.callback}),
+                callback=self.callback,
             )
             self.history_ = {n: np.array(v) for n, v in read_history(model.run).items()}
             if self.out is None:
@@ -170,10 +177,7 @@ class AdversarialAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         given["mode"] = self._find_mode().name
         if known is not None and given.get("labels") in (None, "all"):
             given["labels"] = "all" if known.all() else int(known.sum())
-        seed = self.random_state
-        if not isinstance(seed, (int, np.integer)):
-            seed = check_random_state(seed).randint(2**31)
-        return Config(**given, seed=int(seed))
+        return Config(**given, seed=_seed(self.random_state))
 
     def _rows(self, X):
         """X as rows for the model, checked to be as in ``fit``."""
@@ -215,9 +219,7 @@ class AdversarialAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         ``labels``: of ``classes_``, one or n; for modes without kinds, none.
         """
         check_is_fitted(self)
-        if not isinstance(random_state, (int, np.integer)):
-            random_state = check_random_state(random_state).randint(2**31)
-        rows = self.model_.sample(n, self._positions(labels), int(random_state))
+        rows = self.model_.sample(n, self._positions(labels), _seed(random_state))
         return rows.reshape(n, -1)
 
     def score(self, X: ArrayLike, y: Optional[ArrayLike] = None) -> float:

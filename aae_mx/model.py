@@ -83,6 +83,11 @@ class AAE:
         """Dimensions of a code."""
         return self.mode.code_dim
 
+    @property
+    def noun(self) -> str:
+        """What it is of: "images", or "rows" of features."""
+        return "rows" if len(self.image_shape) == 1 else "images"
+
     def parameters(self) -> dict[str, Parameter]:
         """The parameters of all networks, {"network/name": Gluon's Parameter}."""
         return self.mode.parameters()
@@ -223,7 +228,7 @@ class AAE:
     def sample(self, n: int, labels: LabelsLike = None, seed: Seed = None) -> np.ndarray:
         """``n`` new images: prior samples, decoded. Arguments as in ``sample_prior``.
 
-        Returns float32 in 0–1 of shape (n, *image_shape).
+        Returns (n, *image_shape), with values as of ``decode``.
         """
         return self.decode_samples(*self.sample_prior(n, labels, seed))
 
@@ -246,7 +251,7 @@ class AAE:
         return rows[:, : self.code_dim], rows[:, self.code_dim :]
 
     def reconstruct(self, images: np.ndarray, labels: LabelsLike = None) -> np.ndarray:
-        """Images encoded and decoded: float32 in 0–1 of shape (N, *image_shape).
+        """Images encoded and decoded, (N, *image_shape), with values as of ``decode``.
 
         ``labels`` as in ``represent``.
         """

@@ -66,8 +66,10 @@ class Prior:
         # A cell of a notebook that is run again replaces its own.
         if there and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
             raise InputError(f"there is a prior {cls.name!r} already; choose another name")
-        if cls.draw is Prior.draw:
-            raise InputError(f"the prior {cls.name!r} has no method draw")
+        needed = ["draw", *(["walk"] if cls.has_axes else [])]
+        missing = [name for name in needed if getattr(cls, name) is getattr(Prior, name)]
+        if missing:
+            raise InputError(f"the prior {cls.name!r} has no method {', '.join(missing)}")
         PRIORS[cls.name] = cls
 
     def draw(self, n: int, rng: Generator, code_dim: int, labels: Any, n_labels: int) -> np.ndarray:
@@ -76,6 +78,7 @@ class Prior:
         ``labels`` is None for a prior without pieces. ``rng``, a ``numpy.random.Generator``, is
         the only source of randomness.
         """
+        # Only types need a body here: __init_subclass__ refuses a prior without one of its own.
         raise NotImplementedError
 
     def sample(
@@ -109,6 +112,7 @@ class Prior:
 
         For pictures of what lies along it (paper, figure 4).
         """
+        # As for draw, of priors that have axes; nothing asks others.
         raise NotImplementedError
 
     @classmethod

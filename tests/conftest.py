@@ -27,7 +27,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    # So that the suite can be run often. .ci/run and make test-all run them.
+    # So that the suite can be run often: make test-all runs them, by AAE_MX_ALL.
     if not os.environ.get("AAE_MX_ALL"):
         for item in items:
             if item.get_closest_marker("slow"):

@@ -364,3 +364,28 @@ def test_hostile_names(run, tmp_path, call):
     config.write_text(json.dumps({**described, "feature_names": names}))
     status, output = call(plot.main, tmp_path / "run", "--out", tmp_path / "figures")
     assert status == 0 and "\x1b" not in output
+
+
+def test_texts_as_labels_of_held_out_rows():
+    X, y = table()
+    names = np.where(y, "b", "a")
+    data = Dataset.from_arrays(X, names, X[:6], names[:6])
+    assert np.array_equal(data.test_labels, y[:6]) and data.classes == ("a", "b")
+    with pytest.raises(InputError, match="y_test: it has -1, no label"):
+        Dataset.from_arrays(X, names, X[:2], np.array(["a", -1], object))
+
+
+def test_sorted_rows_on_the_disk(tmp_path):
+    """Their last seventh would be of a class that is not trained on."""
+    X, y = table()
+    (tmp_path / "d").mkdir()
+    np.save(tmp_path / "d/X.npy", X)
+    np.save(tmp_path / "d/y.npy", np.arange(70) // 10)
+    with pytest.raises(InputError, match="the rows seem to be sorted; shuffle them"):
+        read_arrays(tmp_path / "d", hold_out=True)
+
+
+def test_values_too_large_for_a_scale(recwarn):
+    with pytest.raises(InputError, match="too large to be scaled"):
+        scale.measure("standard", np.full((3, 2), 1e308))
+    assert not recwarn.list

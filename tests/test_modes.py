@@ -340,6 +340,16 @@ def test_own_prior_as_an_object():
         ("from aae_mx.modes import Mode\nclass M(Mode):\n    name = 'label_prior'\n", "there is a"),
         ("from aae_mx.priors import Prior\nclass P(Prior):\n    name = 'p'\n", "no method draw"),
         (
+            "from aae_mx.priors import Prior\nclass P(Prior):\n    name = 'p'\n"
+            "    has_axes = True\n    draw = print\n",
+            "no method walk",
+        ),
+        (
+            "from aae_mx.modes import Mode\nclass M(Mode):\n    name = 'm'\n"
+            "    decodes_labels = True\n    build = step = print\n",
+            "no method represent",
+        ),
+        (
             "from aae_mx.modes import Mode\nclass M(Mode):\n    name = 'm'\n",
             "no method build, step",
         ),

@@ -69,7 +69,6 @@ def main(
     from aae_mx.data import load_others
     from aae_mx.files import write_aside
     from aae_mx.model import load, load_data
-    from aae_mx.report.exhibits import noun
 
     given = [(name, place) for name, place in places.items() if place is not None]
     if len(given) > 1:
@@ -84,7 +83,7 @@ def main(
         dataset = load_data(model, **places)
         pictures, labels = dataset.split(split)
         if not len(pictures):
-            raise ConfigError("split", split, f"no {noun(model)} are held out; take --split train")
+            raise ConfigError("split", split, f"no {model.noun} are held out; take --split train")
         files = dataset.train_files if split == "train" else dataset.test_files
         labels = labels if model.classes else None
     codes = model.encode(pictures)

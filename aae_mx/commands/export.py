@@ -34,7 +34,7 @@ def main(run: Path, out: Any, overwrite: bool, **places: Any) -> None:
     from aae_mx.export import N_CHECKED, export, files, need_onnx
     from aae_mx.files import check_directory, inside
     from aae_mx.model import load, load_data
-    from aae_mx.report.exhibits import held_out, noun
+    from aae_mx.report.exhibits import held_out
 
     need_onnx()
     model = load(run)
@@ -47,6 +47,6 @@ def main(run: Path, out: Any, overwrite: bool, **places: Any) -> None:
     checked, labels, what, _ = held_out(model, dataset, N_CHECKED)
     worst = export(model, checked, out, labels)
     say(
-        f"{out}: {', '.join(files(model))}; on {len(checked):,} {what} {noun(model)} they differ "
+        f"{out}: {', '.join(files(model))}; on {len(checked):,} {what} {model.noun} they differ "
         f"from the model by at most {worst:.1e}"
     )

@@ -60,7 +60,7 @@ def from_arrays(
         if (y is None) != (y_test is None):
             lacking = "y" if y is None else "y_test"
             raise InputError(f"{lacking}: there is none; give labels for both, or for none")
-        if y_test is not None and (y_test == UNKNOWN).any():
+        if y_test is not None and is_unknown(y_test).any():
             raise InputError(
                 f"y_test: it has {UNKNOWN}, no label; held-out rows need one, to be measured"
             )
@@ -196,7 +196,13 @@ def _held_out(X, y):
                 f"y: it has {UNKNOWN}, rows without a label; then X_test and y_test are needed, "
                 "as X is on the disk"
             )
-        return slice(len(X) - n, None), slice(len(X) - n)
+        test, train = slice(len(X) - n, None), slice(len(X) - n)
+        if y is not None and set(y[test].tolist()) - set(y[train].tolist()):
+            raise InputError(
+                "y: its last seventh, which would be held out, has labels that the others lack, so "
+                "the rows seem to be sorted; shuffle them, or give X_test and y_test"
+            )
+        return test, train
     test = np.sort(np.random.default_rng(0).permutation(rows)[:n])
     train = np.ones(len(X), bool)
     train[test] = False

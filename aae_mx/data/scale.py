@@ -99,13 +99,15 @@ def measure(kind: str, rows: np.ndarray) -> Scale:
                     f"0-1, for the scale {PIXELS}; take {UNIT} or {STANDARD}"
                 )
         return Scale(kind)
-    if kind == UNIT:
-        offset, high = _extremes(rows)
-        size = high - offset
-    else:
-        offset = sum(part.sum(axis=0) for part in _flat(rows)) / len(rows)
-        squares = sum(np.square(part - offset).sum(axis=0) for part in _flat(rows))
-        size = np.sqrt(squares / len(rows))
+    # What is too large for float64 is refused below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if kind == UNIT:
+            offset, high = _extremes(rows)
+            size = high - offset
+        else:
+            offset = sum(part.sum(axis=0) for part in _flat(rows)) / len(rows)
+            squares = sum(np.square(part - offset).sum(axis=0) for part in _flat(rows))
+            size = np.sqrt(squares / len(rows))
     if not (np.isfinite(offset).all() and np.isfinite(size).all()):
         raise InputError("the data hold values that are not finite, or too large to be scaled")
     # Rounding alone may make a constant feature differ from its mean.

@@ -70,7 +70,7 @@ def page_data(
         decoder, differs, why = _decoder(model, few.images, few.labels)
     if decoder is None:
         grid = _grid_steps(model, grid)
-    nouns, features = exhibits.noun(model), len(model.image_shape) == 1
+    nouns, features = model.noun, len(model.image_shape) == 1
     noun = nouns[:-1]
     stored = model.n_pixels * (2 if grid else 1) * (OF_FLOAT if features else 1)
     images, labels, what, numbers = exhibits.held_out(model, dataset, max(1, MAX_VALUES // stored))

@@ -89,7 +89,11 @@ class Mode:
         there = MODES.get(cls.name)
         if there and (there.__module__, there.__qualname__) != (cls.__module__, cls.__qualname__):
             raise InputError(f"there is a mode {cls.name!r} already; choose another name")
-        needed = ["build", "step", *(["classify"] if cls.classifies else [])]
+        needed = ["build", "step"]
+        if cls.classifies:
+            needed.append("classify")
+        if cls.decodes_labels and not cls.needs_labels:
+            needed.append("represent")
         missing = [name for name in needed if getattr(cls, name) is getattr(Mode, name)]
         if missing:
             raise InputError(f"the mode {cls.name!r} has no method {', '.join(missing)}")
@@ -136,6 +140,7 @@ class Mode:
 
     def build(self) -> dict[str, Block]:
         """The networks, {name: HybridBlock}, in the order in which their weights are drawn."""
+        # Only types need a body here: __init_subclass__ refuses a mode without one of its own.
         raise NotImplementedError
 
     def autoencoder(self, n_codes: int, n_decoded: Optional[int] = None) -> dict[str, Block]:
@@ -193,6 +198,7 @@ class Mode:
         for what it did not. ``learn(loss, *optimizers)`` goes back from a loss and steps them.
         ``self.codes`` is then (N, code_dim), those of the batch.
         """
+        # As for build.
         raise NotImplementedError
 
     def encode(self, images: NDArray) -> NDArray:
@@ -204,6 +210,7 @@ class Mode:
 
         Of modes that find the kinds and decode them.
         """
+        # As for build, where a mode finds kinds and decodes them; nothing asks others.
         raise NotImplementedError
 
     def decode(self, codes: NDArray) -> NDArray:

@@ -12,7 +12,6 @@ from aae_mx.data.scale import AS_PIXELS, Scale
 from aae_mx.errors import InputError
 from aae_mx.hints import AAE, Dataset, Mode
 from aae_mx.report import metrics
-from aae_mx.report.exhibits import noun
 from aae_mx.text import printable
 
 # Prior samples of which a code's nearest is looked for, as in the baseline.
@@ -155,15 +154,14 @@ def measured_on(model: AAE, dataset: Dataset, split: str) -> tuple[str, np.ndarr
     if split == "test":
         if not len(dataset.test_images):
             raise InputError(
-                f"{model.run}: no {noun(model)} are held out, so there are none to measure it on; "
+                f"{model.run}: no {model.noun} are held out, so there are none to measure it on; "
                 "train with X_test and y_test, or with --validation N and add --split validation"
             )
         return ("held-out", *dataset.split("test"))
     last = model.config.validation
     if not last:
         raise InputError(
-            f"{model.run}: no {noun(model)} were kept out of its training; train with "
-            "--validation N"
+            f"{model.run}: no {model.noun} were kept out of its training; train with --validation N"
         )
     return ("validation", *dataset.kept_out(last))
 

@@ -1,4 +1,4 @@
-"""Which images or rows of a run are shown, what they are called, and how values become pixels."""
+"""Which images or rows of a run are shown, and how values become pixels."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from aae_mx.hints import AAE, Dataset
 
 # Training images whose lowest value is black and whose highest is white, where they are no pixels.
 N_RANGE = 1000
-
-
-def noun(model: AAE) -> str:
-    """What a model is of: "images", or "rows" of features."""
-    return "rows" if len(model.image_shape) == 1 else "images"
 
 
 class Exhibits(NamedTuple):

@@ -209,7 +209,7 @@ class Scene:
 
     @property
     def noun(self) -> str:
-        return exhibits.noun(self.model)
+        return self.model.noun
 
     @functools.cached_property
     def originals(self) -> exhibits.Exhibits:
@@ -550,7 +550,7 @@ def animate_run(
     dataset = dataset or load_data(model)
     labels = dataset.test_labels
     if not len(labels):
-        raise InputError(f"{model.run}: no {exhibits.noun(model)} are held out, so none can move")
+        raise InputError(f"{model.run}: no {model.noun} are held out, so none can move")
     snapshots = read_snapshots(model.run, len(labels), model.code_dim)
     last = max(snapshots)
     prior, _ = model.sample_prior(N_MOVING, seed=seed)

@@ -20,7 +20,6 @@ from aae_mx.errors import ConfigError, InputError, option_name, option_text
 from aae_mx.hints import AAE, Dataset
 from aae_mx.report import plotting
 from aae_mx.report.evaluate import evaluate, remarks, rows, show
-from aae_mx.report.exhibits import noun
 from aae_mx.report.figures import (
     Looks,
     Scene,
@@ -175,7 +174,7 @@ def _numbers(model, dataset, seed):
         return f"<p>{_text(str(error).replace(f'{model.run}: ', ''))}</p>"
     (_, *head), *lines = rows([{"run": "this run", **numbers}])
     parts = [
-        f"<p>On {numbers['images']:,} {numbers['split']} {noun(model)}; the last column has what a "
+        f"<p>On {numbers['images']:,} {numbers['split']} {model.noun}; the last column has what a "
         "perfect model would reach.</p>",
         _table(lines, ("", *head), "Numbers", "numbers"),
         *(f"<p>{_text(remark)}</p>" for remark in remarks([numbers])),

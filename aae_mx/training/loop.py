@@ -304,8 +304,8 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every, callba
     with progress, stop_signals() as stop:
         attach(callback, model, dataset)
         progress.line(
-            f"{run.path}: {model.title}, {len(images):,} training images, {config.epochs} epochs "
-            f"of {steps} steps"
+            f"{run.path}: {model.title}, {len(images):,} training {model.noun}, {config.epochs} "
+            f"epochs of {steps} steps"
             + (f", from epoch {position.epoch}, step {position.step} on" * (position != Position()))
         )
         progress.line(f"recipe: {config.recipe_entry.title}")
