@@ -10,7 +10,7 @@ import numpy as np
 from aae_mx import data, modes
 from aae_mx.backend import context, mx
 from aae_mx.config import PLACES, Config
-from aae_mx.data import load_dataset, scale
+from aae_mx.data import load_dataset, noun, scale
 from aae_mx.errors import ConfigError, InputError, option_name
 from aae_mx.files import inside
 from aae_mx.hints import (
@@ -86,7 +86,7 @@ class AAE:
     @property
     def noun(self) -> str:
         """What it is of: "images", or "rows" of features."""
-        return "rows" if len(self.image_shape) == 1 else "images"
+        return noun(self.image_shape)
 
     def parameters(self) -> dict[str, Parameter]:
         """The parameters of all networks, {"network/name": Gluon's Parameter}."""

@@ -330,8 +330,12 @@ def test_some_labels(tmp_path):
     how = {**ROWS, "mode": "classification"}
     model = aae_mx.fit(aae_mx.Config(**how, labels=20), tmp_path / "a", quiet=True, dataset=data)
     assert model.classify(X).shape == (70, 2)
-    with pytest.raises(ConfigError, match="50 of the 70 training images have none"):
+    with pytest.raises(ConfigError, match="50 of the 70 training rows .*a number, up to 20"):
         aae_mx.fit(aae_mx.Config(**how, labels="all"), tmp_path / "b", dataset=data)
+    # A mode that would then refuse a number does not ask for one.
+    style = aae_mx.Config(**{**how, "mode": "style"}, labels="all")
+    with pytest.raises(ConfigError, match="50 of the 70 .*--mode style needs them all"):
+        aae_mx.fit(style, tmp_path / "b", dataset=data)
     with pytest.raises(ConfigError, match="only"):
         aae_mx.fit(aae_mx.Config(**how, labels=60), tmp_path / "b", dataset=data)
 

@@ -110,7 +110,7 @@ def test_recipe_reference(call, tmp_path):
         (["--labels", 0, "--prior", "uniform"], "--labels 0: expected 'all', 'none' or"),
         (["--labels=-5", "--prior", "uniform"], "-5"),
         (["--labels", "yes", "--prior", "uniform"], "--labels yes: expected"),
-        (["--labels", 301, "--prior", "uniform", "--limit", 300], "only 300 training images"),
+        (["--labels", 301, "--prior", "uniform", "--limit", 300], "only 300 to train on"),
         (["--labels", 9, "--prior", "uniform"], "--labels 9: there are 10 classes"),
         (["--labels", 60001, "--prior", "uniform"], "--labels 60001: there are only 60000"),
         (["--epochs", 0], "--epochs 0: expected at least 1"),

@@ -199,7 +199,7 @@ def test_labelled_subset_is_balanced():
 
 @pytest.mark.parametrize(
     ("n", "message"),
-    [(101, "only 100 training images"), (3, "at least 4"), (48, "class 0 has only 10")],
+    [(101, "only 100 to train on"), (3, "at least 4"), (48, "class 0 has only 10")],
 )
 def test_labelled_subset_refused(n, message):
     labels = np.repeat(np.arange(4), [10, 20, 30, 40])
@@ -300,7 +300,7 @@ def test_classes_are_those_that_occur(idx_directory):
     np.testing.assert_array_equal(whole.train_labels, np.arange(40) % 25)
     np.testing.assert_array_equal(whole.test_labels, 6 + np.arange(20))
     assert data.load_dataset(Config(data_dir=str(idx_directory), limit=3)).classes == whole.classes
-    with pytest.raises(ConfigError, match="class 26 has only 0 training images"):
+    with pytest.raises(ConfigError, match="class 26 has only 0 to train on"):
         data.labelled_subset(whole.train_labels, 26, whole.classes, np.random.default_rng(0))
 
 

@@ -152,7 +152,7 @@ def result(name, n=1000, **ideals):
     """A result for ``table``, of which all that is not given is 0.5."""
     ideal = {**dict.fromkeys(METRICS, 0.5), **ideals}
     measured = dict.fromkeys(METRICS, 0.5)
-    told = {"run": name, "epoch": 1, "images": n, "split": "held-out"}
+    told = {"run": name, "epoch": 1, "images": n, "split": "held-out", "noun": "images"}
     return {**told, "metrics": measured, "ideal": ideal}
 
 
@@ -175,7 +175,7 @@ def test_table_of_few_images():
         assert cells[name] == ["–", "–"]
     assert lines[-2:] == [
         "a: epoch 1, 12 held-out images",
-        "–: fewer than 20 images say nothing of neighbours and spread.",
+        "–: fewer than 20 say nothing of neighbours and spread.",
     ]
     without = result("a\nb\udce9")
     without["metrics"]["two_sample_accuracy"] = None

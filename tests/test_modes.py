@@ -96,7 +96,11 @@ def test_all_commands_take_it(run, call, refused, tmp_path):
     names = {"qz", "styles", "samples", "confusion", "reconstructions", "losses"}
     assert {file.stem for file in (tmp_path / "figures").iterdir()} == names
     status, output = call(evaluate.main, run, "--json", tmp_path / "numbers.json")
-    assert status == 0 and "images told wrong" in output and "told wrong by class: 0 " in output
+    assert (
+        status == 0
+        and "classification: told wrong" in output
+        and "told wrong by class: 0 " in output
+    )
     (numbers,) = json.loads((tmp_path / "numbers.json").read_text())["runs"]
     errors = numbers["class_errors"]
     assert set(errors) == set("0123456789") and 0 < numbers["metrics"]["test_error"] < 0.35

@@ -143,7 +143,7 @@ def test_both_meanings_of_images_in_evaluate(moved, call, refused, monkeypatch):
     metrics = dict.fromkeys(evaluating.METRICS)
 
     def measured(model, n, seed, dataset, split):
-        shown = {"images": len(dataset.test_images[:n]), "split": split}
+        shown = {"images": len(dataset.test_images[:n]), "split": split, "noun": "images"}
         return {**shown, "metrics": metrics, "ideal": metrics}
 
     monkeypatch.setattr(evaluating, "evaluate", measured)

@@ -75,11 +75,11 @@ def main(
         raise ConfigError(*given[1], f"it cannot be given beside {option_name(given[0][0])}")
     model = load(run)
     if split is None and given:
-        what = printable(f"images of {given[0][1]}")
+        what = printable(f"{model.noun} of {given[0][1]}")
         pictures, labels, files = load_others(model, **places)
     else:
         split = split or "test"
-        what = f"{split} images"
+        what = f"{split} {model.noun}"
         dataset = load_data(model, **places)
         pictures, labels = dataset.split(split)
         if not len(pictures):

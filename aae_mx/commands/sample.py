@@ -48,7 +48,7 @@ def main(
     """Draw codes from the prior and decode them to new images."""
     out = writable_file(out, [".png", ".npz"], overwrite)
     if out.suffix == ".png" and number > 10_000:
-        raise ConfigError("out", out, f"{number} images do not fit on a sheet; write an .npz file")
+        raise ConfigError("out", out, f"{number} do not fit on a sheet; write an .npz file")
 
     from aae_mx.files import write_aside
     from aae_mx.model import load

@@ -78,6 +78,11 @@ class Dataset:
         """(height, width) of one image, or (height, width, 3); of rows (features,)."""
         return self.train_images.shape[1:]
 
+    @property
+    def noun(self) -> str:
+        """What it is of: "images", or "rows" of features."""
+        return noun(self.image_shape)
+
     def fingerprint(self) -> str:
         """A text that differs between two sets of data; a run that goes on needs the same."""
         digest = hashlib.sha256(repr(self.classes).encode())
@@ -443,6 +448,11 @@ def _first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def noun(shape: Shape) -> str:
+    """What data of such a shape are called: "images", or "rows" of features."""
+    return "rows" if len(shape) == 1 else "images"
+
+
 def labelled_subset(
     labels: np.ndarray, n: int, classes: Sequence[str], rng: Generator
 ) -> np.ndarray:
@@ -454,7 +464,7 @@ def labelled_subset(
     """
     n_classes = len(classes)
     if n > len(labels):
-        raise ConfigError("labels", n, f"there are only {len(labels)} training images")
+        raise ConfigError("labels", n, f"there are only {len(labels)} to train on")
     if n < n_classes:
         raise ConfigError(
             "labels", n, f"there are {n_classes} classes, so at least {n_classes} labels are needed"
@@ -469,7 +479,7 @@ def labelled_subset(
                 "labels",
                 n,
                 f"as many of each class are needed, but class {classes[label]} has only "
-                f"{len(members)} training images",
+                f"{len(members)} to train on",
             )
         chosen[rng.choice(members, wanted[label], replace=False)] = True
     return chosen

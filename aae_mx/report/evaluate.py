@@ -27,7 +27,7 @@ MATCH, LABELS, SAMPLES, FLOOR = range(4)
 
 # {metric: (its line in the table, format)}, in the table's order.
 METRICS = {
-    "test_error": ("images told wrong", "{:.2%}"),
+    "test_error": ("classification: told wrong", "{:.2%}"),
     "cluster_error": ("clusters named by one image each: told wrong", "{:.2%}"),
     "majority_error": ("clusters named by most of theirs: told wrong", "{:.2%}"),
     "matched_error": ("as many clusters as labels, best named: told wrong", "{:.2%}"),
@@ -76,9 +76,9 @@ def evaluate(
 
     trial = Trial(model, n, seed, dataset or load_data(model), judge, split)
     if trial.n < 2:
+        these = model.noun[: -1 if trial.n == 1 else None]
         raise InputError(
-            f"{trial.n} {trial.what} image{'s' * (trial.n != 1)}: at least two are needed to "
-            "measure anything"
+            f"{trial.n} {trial.what} {these}: at least two are needed to measure anything"
         )
     measured, ideal = (dict.fromkeys(metrics_of(model.mode)) for _ in range(2))
     for name in model.mode.measures:
@@ -88,7 +88,13 @@ def evaluate(
         for name, value in numbers.items():
             # JSON has no others.
             numbers[name] = value if value is not None and np.isfinite(value) else None
-    result = {"images": trial.n, "split": trial.what, "metrics": measured, "ideal": ideal}
+    result = {
+        "images": trial.n,
+        "split": trial.what,
+        "noun": model.noun,
+        "metrics": measured,
+        "ideal": ideal,
+    }
     if "test_error" in measured:
         result["class_errors"] = trial.class_errors()
     return result
@@ -360,7 +366,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     ]
     counts = ", ".join(
         f"{printable(Path(result['run']).name)}: epoch {result['epoch']}, "
-        f"{result['images']:,} {result['split']} images"
+        f"{result['images']:,} {result['split']} {result['noun']}"
         for result in results
     )
     notes = [counts]
@@ -370,7 +376,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
             notes.append(
                 f"log-density: {found['log_density']:.1f} ± {found['standard_error']:.1f} nats "
                 f"(standard error), of {found['samples']:,} samples with σ {found['sigma']:.3f}; "
-                f"of {found['ceiling_samples']:,} training images instead {found['ceiling']:.1f}"
+                f"of {found['ceiling_samples']:,} training {result['noun']} instead "
+                f"{found['ceiling']:.1f}"
             )
         errors = result.get("class_errors")
         if errors:
@@ -397,7 +404,7 @@ def remarks(results: Sequence[dict[str, Any]]) -> list[str]:
     """What has to be said of numbers that are not there, a list of texts."""
     notes = []
     if any(result["images"] < FEW for result in results):
-        notes.append(f"–: fewer than {FEW} images say nothing of neighbours and spread.")
+        notes.append(f"–: fewer than {FEW} say nothing of neighbours and spread.")
     if any(
         result["metrics"].get("two_sample_accuracy", 0) is None and result["images"] >= FEW
         for result in results

@@ -267,10 +267,10 @@ def _reconstructions(scene):
     images, labels, what, _ = scene.originals
     n = min(columns * columns // 2, len(images))
     if not n:
-        return None, f"none of the {what} images has a label"
+        return None, f"none of the {what} {scene.noun} has a label"
     title = None
     if what != "held-out":
-        title = f"{what} images, each with its reconstruction (none are held out)"
+        title = f"{what} {scene.noun}, each with its reconstruction (none are held out)"
 
     def draw(axes):
         again = scene.model.reconstruct(images[:n], labels[:n])
@@ -286,7 +286,7 @@ def _interpolations(scene):
     pairs = min(steps, len(images) // 2)
     if not pairs:
         there = "is one" if len(images) else "are none"
-        return None, f"it needs two {what} images, and there {there}"
+        return None, f"it needs two {what} {scene.noun}, and there {there}"
     first, last = images[:pairs], images[pairs : 2 * pairs]
     title = None
     if what != "held-out":

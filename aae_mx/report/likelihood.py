@@ -51,13 +51,13 @@ def likelihood(
     images, training = scaled(images[:n]), dataset.train_images
     if len(images) < 2:
         raise InputError(
-            f"{len(images)} {what} images to measure: at least two are needed"
+            f"{len(images)} {what} {model.noun} to measure: at least two are needed"
             + f" besides the {N_VALIDATION} that choose the window" * (split == "validation")
         )
     if len(training) <= N_VALIDATION:
         raise InputError(
-            f"{len(training)} training images: more than {N_VALIDATION} are needed, of which the "
-            "last choose the width of the window"
+            f"{len(training)} training {model.noun}: more than {N_VALIDATION} are needed, of which "
+            "the last choose the width of the window"
         )
     training, validation = training[:-N_VALIDATION], scaled(training[-N_VALIDATION:])
 

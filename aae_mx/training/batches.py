@@ -11,6 +11,7 @@ from aae_mx.data import labelled_subset, release_pages
 from aae_mx.data.scale import AS_PIXELS, Scale
 from aae_mx.errors import ConfigError
 from aae_mx.hints import Config, Dataset, Generator, Mode
+from aae_mx.modes import find
 
 nd = mx.nd
 
@@ -47,7 +48,7 @@ def n_training(config: Config, dataset: Dataset) -> int:
         raise ConfigError(
             "validation",
             config.validation,
-            f"expected less than the {len(dataset.train_labels):,} training images",
+            f"expected less than the {len(dataset.train_labels):,} training {dataset.noun}",
         )
     return n
 
@@ -64,15 +65,19 @@ def training_labels(config: Config, dataset: Dataset) -> Optional[np.ndarray]:
     if not n_labels:
         where = config.place or "the data"
         how = "put them into one sub-folder per class" if config.images else "give y with them"
-        raise ConfigError("labels", config.labels, f"the images of {where} have none; {how}")
+        raise ConfigError(
+            "labels", config.labels, f"the {dataset.noun} of {where} have none; {how}"
+        )
     known = labels >= 0
     if kind == "all":
         if not known.all():
+            how = f"expected a number, up to {known.sum()}"
+            if find(config.mode).needs_labels:
+                how = f"--mode {config.mode} needs them all"
             raise ConfigError(
                 "labels",
                 "all",
-                f"{(~known).sum():,} of the {n:,} training images have none (-1); expected a "
-                f"number, up to {known.sum()}",
+                f"{(~known).sum():,} of the {n:,} training {dataset.noun} have none (-1); {how}",
             )
         return labels
     if config.labels == known.sum() < n:
