@@ -2,7 +2,7 @@
 
 A training takes the one recipe that fits it and names most of its conditions; what a recipe does
 not name keeps the default of the setting, and what the user gives wins over both. ``python -m
-aae_mx.recipes`` prints the tables of the documentation.
+aae_mx.recipes`` prints them for the documentation.
 """
 
 from __future__ import annotations
@@ -385,17 +385,6 @@ TABLE = [
 ]
 # Those of modes that are the user's own.
 ADDED: list[Recipe] = []
-
-
-def side_by_side(recipes: list[Recipe]) -> str:
-    """Recipes as columns of a Markdown table, a row for each setting in which they differ."""
-    names = dict.fromkeys(name for recipe in recipes for name in recipe.all_options())
-    rows = [["", *(recipe.title for recipe in recipes)], ["---"] * (len(recipes) + 1)]
-    for name in names:
-        values = [_told(recipe.values(), name) for recipe in recipes]
-        if len(set(values)) > 1:
-            rows.append([f"`{option_name(name)}`", *values])
-    return _table(rows)
 
 
 def document() -> str:

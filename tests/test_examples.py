@@ -65,6 +65,7 @@ def run_notebook(notebook, where):
     return [output for output in outputs if "image/png" in output.get("data", {})]
 
 
+@pytest.mark.slow
 def test_notebook_of_arrays(tmp_path):
     """From top to bottom, with two epochs each."""
     notebook = read_notebook("arrays.ipynb")

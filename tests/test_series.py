@@ -62,32 +62,40 @@ def test_a_training_that_fails_ends_all(monkeypatch, tmp_path, capsys):
         complete(trainings, tmp_path, quiet=True, jobs=2)
 
 
+def test_one_section(small, call, tmp_path):
+    """Its row with the settings that it names; it is trained once."""
+    options = ["--quick", "--only", "6", "--out", tmp_path]
+    assert call(paper_command.main, *options)[0] == 0
+    table = (tmp_path / "results.md").read_text("utf-8")
+    (cluster,) = (line.split(" | ") for line in table.splitlines() if line.startswith("| 6"))
+    assert cluster[1:4] == ["30 clusters", "clusters named by one image each: told wrong", "4.10%"]
+    for option in ("--mode clustering", "--clusters 30", "--validation 500", "--limit 1500"):
+        assert option in cluster[-1]
+    (history,) = tmp_path.glob("runs/*/history.csv")
+    before = history.stat().st_mtime
+    status, output = call(paper_command.main, *options)
+    assert status == 0 and "1 of 1 trainings are there already" in output
+    assert history.stat().st_mtime == before
+    assert len(read_history(history.parent)["epoch"]) == 1
+
+
+@pytest.mark.slow
 def test_the_papers_table(small, call, tmp_path):
-    """Every row of the sections with the settings that it names, and again without training."""
+    """Every row of the sections."""
     options = ["--quick", "--only", "2.3,3,6,7", "--samples", 200, "--out", tmp_path]
     status, output = call(paper_command.main, *options)
     assert status == 0, output
     table = (tmp_path / "results.md").read_text("utf-8")
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
     assert {row[0] for row in rows} == {"| 2.3", "| 3", "| 6", "| 7"}
-    (cluster,) = (row for row in rows if row[1] == "30 clusters")
-    assert cluster[2:4] == ["clusters named by one image each: told wrong", "4.10%"]
-    for option in ("--mode clustering", "--clusters 30", "--validation 500", "--limit 1500"):
-        assert option in cluster[-1]
     assert "t-SNE" in table and (tmp_path / paper.EMBEDDINGS).exists()
     with open(tmp_path / "results.csv", newline="") as file:
         every = list(csv.DictReader(file))
     # Without the two of scikit-learn.
     assert len(every) == len(rows) - 2
     assert {row["seed"] for row in every} == {"0"} and all(float(row["value"]) for row in every)
-    walks = list(tmp_path.glob("section_2.3_*_walks.png"))
-    assert len(walks) == 1
-    history = {run: run.stat().st_mtime for run in tmp_path.glob("runs/*/history.csv")}
-    assert len(history) == 5
-    status, output = call(paper_command.main, "--quick", "--only", "6", "--out", tmp_path)
-    assert status == 0 and "1 of 1 trainings are there already" in output
-    assert history == {run: run.stat().st_mtime for run in history}
-    assert len(read_history(next(iter(history)).parent)["epoch"]) == 1
+    assert len(list(tmp_path.glob("section_2.3_*_walks.png"))) == 1
+    assert len(list(tmp_path.glob("runs/*/history.csv"))) == 5
 
 
 def test_a_section_that_there_is_not(refused, tmp_path):
