@@ -15,7 +15,27 @@ setup(
     description="Adversarial Autoencoders in Apache MXNet Gluon",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
+    author="The authors of aae_mx",
     license="Apache-2.0",
+    license_files=["LICENSE", "aae_mx/data/mnist/README.md"],
+    keywords="adversarial autoencoder, generative model, semi-supervised, clustering, MXNet, Gluon",
+    project_urls={
+        "Paper": "https://arxiv.org/abs/1511.05644",
+        "Original code": "https://github.com/nicklhy/AdversarialAutoEncoder",
+        "MXNet": "https://mxnet.apache.org/versions/1.9.1/",
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Framework :: Jupyter",
+        "Intended Audience :: Education",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(9, 15)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["aae_mx", "aae_mx.*"]),
     # Said so, an editable installation puts this folder on Python's path. Its other way, a finder
     # of modules, loses to a clone called aae_mx in the folder where Python is started.
@@ -56,6 +76,7 @@ setup(
     extras_require={
         "dev": [
             *("pytest>=7", "pytest-xdist>=3.2", "hypothesis", "ruff"),
+            *("setuptools>=64", "wheel"),  # to build the package without the network
             *("nbclient", "nbformat", "ipykernel", *ONNX, "playwright>=1.40"),
             # Of which the last that takes NumPy below 2.
             *("mypy>=1.10", "pandas<3; python_version<'3.13'", "pandas; python_version>='3.13'"),
