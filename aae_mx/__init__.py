@@ -40,6 +40,17 @@ if os.path.expanduser("~") == "~":
 
     give_home()
 
+# Ctrl-C while modules are imported ends a command in one line, too; later, commands see to it.
+if sys.argv[:1] == ["-m"] or os.path.basename((sys.argv or [""])[0]) == "aae-mx":
+
+    def _in_one_line(kind, error, trace, others=sys.excepthook):
+        if issubclass(kind, KeyboardInterrupt):
+            sys.stderr and sys.stderr.write("Error: interrupted\n")
+        else:
+            others(kind, error, trace)
+
+    sys.excepthook = _in_one_line
+
 _HOME = {
     "Config": "config",
     "fit": "training.loop",

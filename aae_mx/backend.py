@@ -18,7 +18,7 @@ import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.hints import Context
-from aae_mx.threads import Neighbours, usable_cores
+from aae_mx.threads import Neighbours, check_environment, usable_cores
 
 
 def _no_longer_there(*args, **kwargs):
@@ -67,6 +67,7 @@ def _give_removed_names(others=np.__getattr__):
 
 def _load_mxnet():
     if "mxnet" not in sys.modules:
+        check_environment()
         # One engine worker that runs each operator on all cores beats several workers that
         # fight over them, and spinning beats sleeping between operators this short. What
         # the user has set stays.

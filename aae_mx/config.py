@@ -13,7 +13,7 @@ from typing import Any, Collection, Optional
 from aae_mx import modes, priors, recipes
 from aae_mx.errors import ConfigError, option_name
 from aae_mx.hints import PathLike
-from aae_mx.settings import FROM_RECIPE, IN_MEMORY, Setting
+from aae_mx.settings import FROM_RECIPE, IN_MEMORY, MAX_SIZE, Setting
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "softrelu", "softsign")
 DEFAULT_MODE = "label_prior"
@@ -119,6 +119,7 @@ COMMON = (
         "data",
         optional=True,
         at_least=1,
+        at_most=MAX_SIZE - 1,
     ),
     Setting(
         "scale",
@@ -164,6 +165,7 @@ COMMON = (
         "Hidden layers of the encoder; the decoder has them in reverse.",
         "networks",
         at_least=1,
+        at_most=MAX_SIZE,
         only={"arch": "mlp"},
     ),
     Setting(
@@ -173,6 +175,7 @@ COMMON = (
         "Filters of the encoder's first layer; each further one has twice as many, up to 8 times.",
         "networks",
         at_least=1,
+        at_most=4096,
         only={"arch": "conv"},
     ),
     Setting(
@@ -182,6 +185,7 @@ COMMON = (
         "Hidden layers of the discriminator.",
         "networks",
         at_least=1,
+        at_most=MAX_SIZE,
     ),
     Setting("activation", str, "relu", "Of the hidden layers.", "networks", choices=ACTIVATIONS),
     Setting(
@@ -193,7 +197,7 @@ COMMON = (
         optional=True,
         above=0,
     ),
-    Setting("epochs", int, 20, "Passes over all training images.", at_least=1),
+    Setting("epochs", int, 20, "Passes over all training images.", at_least=1, at_most=10**6),
     Setting("batch_size", int, 100, "Images per step.", at_least=1),
     Setting(
         "decay",

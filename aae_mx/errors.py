@@ -17,10 +17,10 @@ class ConfigError(AAEError, ValueError):
     """
 
     def __init__(self, field: str, value: Any, message: str) -> None:
-        super().__init__(f"{field}={value!r}: {message}")
+        super().__init__(f"{field}={_short(value, repr)}: {message}")
         self.field, self.value, self.message = field, value, message
         # A flag has no value.
-        given = "" if value is True else f" {option_text(value)}"
+        given = "" if value is True else f" {_short(value, option_text)}"
         self.option_message = f"{option_name(field)}{given}: {message}"
 
 
@@ -45,6 +45,20 @@ class StopTraining(Exception):
     A wish and no error, so it is no AAEError. What it is given, as ``StopTraining("good enough")``,
     the log has as the reason.
     """
+
+
+# More of a wrong value is not shown.
+MAX_SHOWN = 200
+
+
+def _short(value, text):
+    """A text of a value, of any that somebody may give."""
+    try:
+        shown = text(value)
+    except (ValueError, RecursionError) as error:
+        # Python makes no text of a number of thousands of digits.
+        return f"({error})"
+    return shown if len(shown) <= MAX_SHOWN else shown[: MAX_SHOWN - 1] + "…"
 
 
 def option_name(field: str) -> str:

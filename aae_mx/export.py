@@ -135,6 +135,7 @@ def export(model: AAE, images: np.ndarray, out: Path, labels: Optional[np.ndarra
     worst = 0.0
     with tempfile.TemporaryDirectory() as directory:
         aside = Path(directory)
+        _check_room(model, aside)
         for name, (inputs, output, function) in model.mode.exports().items():
             given = {key: values[key] for key in inputs}
             wanted = decoded if output == "images" else values[output]
@@ -147,10 +148,31 @@ def export(model: AAE, images: np.ndarray, out: Path, labels: Optional[np.ndarra
                 worst = max(worst, _compare(file, answer, wanted))
         (aside / METADATA).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
         make_directory(out)
-        for name in files(model):
-            content = (aside / name).read_bytes()
-            write_aside(out / name, lambda file, content=content: file.write(content))
+        new = [name for name in files(model) if not (out / name).exists()]
+        try:
+            for name in files(model):
+                content = (aside / name).read_bytes()
+                write_aside(out / name, lambda file, content=content: file.write(content))
+        except BaseException:
+            # Of a full disk; half of the files are of no use.
+            for name in new:
+                (out / name).unlink(missing_ok=True)
+            raise
     return worst
+
+
+def _check_room(model, aside):
+    """Raise InputError unless there is room for the files there; MXNet would say less."""
+    from aae_mx.files import free_bytes, megabytes
+
+    # Gluon's and ONNX's, and what the second is made of.
+    needed = 3 * sum(array.nbytes for array in model.weights().values())
+    free = free_bytes(aside)
+    if free is not None and free < needed:
+        raise InputError(
+            f"{aside.parent}: making the files needs about {megabytes(needed)}, but only "
+            f"{megabytes(free)} are free; set TMPDIR to a directory with room"
+        )
 
 
 def _compare(file, answer, wanted):

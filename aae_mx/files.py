@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import shutil
 import signal
+import stat
 import threading
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Optional, TextIO
+from typing import IO, Callable, Optional, TextIO
+
+import numpy as np
 
 from aae_mx.errors import InputError
 from aae_mx.hints import PathLike
@@ -29,7 +33,7 @@ NO_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 def write_aside(path: PathLike, write: Callable[..., object]) -> None:
     """Call ``write(file)`` on a binary file beside ``path``, then rename it to ``path``."""
     path = Path(path)
-    aside = path.with_name(f".{path.name}.tmp")
+    aside = aside_of(path)
     with _uninterrupted():
         try:
             # What an interrupted process left there, or a link, is not written through.
@@ -46,6 +50,21 @@ def write_aside(path: PathLike, write: Callable[..., object]) -> None:
             if not isinstance(error, OSError):
                 raise
             raise InputError(f"{path}: cannot be written ({error})") from error
+
+
+def write_arrays(path: PathLike, arrays: dict[str, np.ndarray]) -> None:
+    """Write {name: array} as a compressed .npz file.
+
+    In memory first: a full disk then meets a plain write, not the inside of a zip file.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_aside(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def aside_of(path: Path) -> Path:
+    """Where ``write_aside`` writes what is to become ``path``."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def flush(descriptor: int) -> None:
@@ -90,11 +109,30 @@ def _uninterrupted():
 def never_through_a_link(path: str, flags: int) -> int:
     """An ``opener`` for files of a run, which may come from a stranger."""
     try:
-        return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
         if os.path.islink(path):
             raise InputError(f"{path}: it is a link, which is not written through") from error
-        raise
+        if error.errno != errno.ENXIO:
+            raise
+        # What it says of a pipe that nobody reads.
+        raise InputError(f"{path}: it is no ordinary file") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path}: it is no ordinary file")
+    return descriptor
+
+
+def open_regular(path: PathLike) -> IO[bytes]:
+    """A file to read, open; InputError if it is none, as a pipe, on which one could wait for ever.
+
+    Of a run that may come from a stranger. Other errors are those of ``open``.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path}: it is no ordinary file")
+    return open(descriptor, "rb")
 
 
 def lock(directory: Path, message: str = TRAINING, wait: bool = False) -> TextIO:
@@ -128,7 +166,7 @@ def _warn_of_no_locks(directory):
 
 def read_text(path: Path, name: str, limit: int) -> str:
     """The text of the file ``name`` in the run ``path``, of at most ``limit`` bytes."""
-    with open(inside(path, path / name), "rb") as file:
+    with open_regular(inside(path, path / name)) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise InputError(f"{path / name}: it is larger than {limit:,} bytes, which no run's is")
@@ -178,6 +216,30 @@ def free_bytes(path: PathLike) -> Optional[int]:
     except OSError:
         return None
     return usage.free if usage.total else None
+
+
+def free_memory(root: PathLike = "/") -> Optional[int]:
+    """How many bytes of memory programs can still take; None where the system does not say."""
+    try:
+        for line in Path(root, "proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def check_memory(needed: int, what: str, instead: str = "take less of them") -> None:
+    """Raise InputError unless there are so many bytes of memory for ``what``.
+
+    Files may ask for any number; without this, the system would end the process, or another.
+    """
+    free = free_memory()
+    if needed > 10**8 and free is not None and free < needed:
+        raise InputError(
+            f"{what} need about {megabytes(needed)} of memory, but only {megabytes(free)} are "
+            f"free; {instead}"
+        )
 
 
 def megabytes(n: float) -> str:

@@ -40,8 +40,10 @@ PRIORS: dict[str, type[Prior]] = {}
 def setting(default: Any, help: str, option: Optional[str] = None, **limits: Any) -> Any:
     """A field of a prior. ``option``: its name among all settings; by default NAME_FIELD.
 
-    ``limits``: at_least, above, below, choices; see ``settings.Setting``.
+    ``limits``: at_least, above, below, at_most (1e6), choices; see ``settings.Setting``.
     """
+    if isinstance(default, (int, float)) and not isinstance(default, bool):
+        limits = {"at_most": 1e6, **limits}
     return dataclasses.field(
         default=default, metadata={"help": help, "option": option, "limits": limits}
     )

@@ -65,6 +65,19 @@ def say(text: str, err: bool = False) -> None:
         raise InputError(f"the output cannot be written ({error.strerror or error})") from error
 
 
+def open_streams() -> None:
+    """Give the process the standard streams that it was started without, leading to nowhere.
+
+    Else the next file that is opened would have their numbers, and get what libraries print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free.
+            os.open(os.devnull, os.O_RDWR)
+
+
 def to_nowhere(stream: TextIO) -> None:
     """Let a stream that cannot be written take the rest without an error, at the end also."""
     with suppress(OSError, AttributeError):

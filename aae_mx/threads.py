@@ -10,11 +10,35 @@ import time
 from pathlib import Path
 from typing import Optional
 
+from aae_mx.errors import InputError
 from aae_mx.hints import PathLike
+from aae_mx.text import printable, shortened
 
 # Seconds between two looks at the load of other programs, and how many cores of it make the
 # threads change their way of waiting, and change back.
 LOOK_EVERY, CROWDED_FROM, CROWDED_TO = 0.25, 0.25, 0.15
+
+
+# Variables of the environment that say how many threads compute. Of what is no such number the
+# libraries make none, so that nothing is computed, or they end the process.
+COUNTS = (
+    *("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "MXNET_CPU_WORKER_NTHREADS", "OPENBLAS_NUM_THREADS"),
+    *("MKL_NUM_THREADS", "MXNET_OMP_MAX_THREADS", "MXNET_CPU_PRIORITY_NTHREADS"),
+)
+MAX_THREADS = 1024
+
+
+def check_environment() -> None:
+    """Raise InputError for a variable of COUNTS that is no number of threads."""
+    for name in COUNTS:
+        text = os.environ.get(name)
+        if text is None or (text.isascii() and text.isdigit() and 1 <= len(text) <= 4):
+            if text is None or 1 <= int(text) <= MAX_THREADS:
+                continue
+        raise InputError(
+            f"{name}={printable(shortened(text, 50))}: expected a number of threads from 1 to "
+            f"{MAX_THREADS}; set it so, or unset it"
+        )
 
 
 def usable_cores(root: PathLike = "/") -> int:

@@ -67,7 +67,7 @@ def main(
     out = writable_file(out, [".npz", ".csv"], overwrite)
 
     from aae_mx.data import load_others
-    from aae_mx.files import write_aside
+    from aae_mx.files import write_arrays, write_aside
     from aae_mx.model import load, load_data
 
     given = [(name, place) for name, place in places.items() if place is not None]
@@ -95,7 +95,7 @@ def main(
         write_aside(out, lambda file: file.write(content.encode()))
     else:
         arrays = npz_arrays(model, pictures, codes, labels, files, seed)
-        write_aside(out, lambda file: np.savez_compressed(file, **arrays))
+        write_arrays(out, arrays)
     say(f"{out}: codes of {len(codes):,} {what}")
 
 

@@ -17,8 +17,10 @@ from aae_mx.errors import AAEError, ConfigError, Interrupted, option_name, optio
 from aae_mx.hints import PathLike
 from aae_mx.plugins import load_plugin
 from aae_mx.settings import GROUPS, Setting
-from aae_mx.text import LACKING, printable, say, to_nowhere
+from aae_mx.text import LACKING, open_streams, printable, say, shortened, to_nowhere
 
+# Characters of a message; names in files may be of any length.
+MAX_MESSAGE = 2000
 # Click 8.2 and later raise it, those before print the help and end with 0.
 NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
@@ -37,6 +39,7 @@ class Group(_Ending, click.Group):
 
 
 def _in_one_line(main, args, kwargs):
+    open_streams()
     if hasattr(sys.stdout, "reconfigure"):
         # What click prints, as --help, may have characters that a terminal lacks, too.
         sys.stdout.reconfigure(errors=LACKING)
@@ -78,7 +81,7 @@ def _in_one_line(main, args, kwargs):
 def _fail(message, status):
     with suppress(AAEError):
         # Where stderr cannot be written, the exit code still says it.
-        say(f"Error: {printable(message)}", err=True)
+        say(f"Error: {shortened(printable(message), MAX_MESSAGE)}", err=True)
     sys.exit(status)
 
 
@@ -233,7 +236,10 @@ class Numbers(click.ParamType):
         try:
             return tuple(int(part) for part in value.split(","))
         except ValueError:
-            self.fail(f"{value!r}: expected whole numbers with commas between, as 1000,1000")
+            self.fail(
+                f"{shortened(value, 100)!r}: expected whole numbers with commas between, as "
+                "1000,1000"
+            )
 
 
 class Choice(click.Choice):
@@ -257,7 +263,11 @@ class Labels(click.ParamType):
     def convert(
         self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
     ) -> Any:
-        return int(value) if isinstance(value, str) and value.lstrip("-").isdigit() else value
+        try:
+            return int(value)
+        except ValueError:
+            # The Setting says what is wrong with it.
+            return value
 
 
 def option_run() -> Callable[..., Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 import click
-import numpy as np
 
 from aae_mx.commands.options import (
     command,
@@ -50,7 +49,7 @@ def main(
     if out.suffix == ".png" and number > 10_000:
         raise ConfigError("out", out, f"{number} do not fit on a sheet; write an .npz file")
 
-    from aae_mx.files import write_aside
+    from aae_mx.files import write_arrays
     from aae_mx.model import load
     from aae_mx.report import plotting
     from aae_mx.report.figures import saved
@@ -69,5 +68,5 @@ def main(
         arrays: dict[str, Any] = {"z": codes, "images": images}
         if pieces is not None:
             arrays["labels"] = pieces
-        write_aside(out, lambda file: np.savez_compressed(file, **arrays))
+        write_arrays(out, arrays)
     say(f"{out}: {number:,} samples of {model.config.prior}")

@@ -120,7 +120,13 @@ def main(
     else:
         if figures or every is not None:
             figures_directory(resume)
-        model = training.resume(resume, skip_damaged=skip_damaged, **changes, **how)
+        if figures and not changes and _lacks_figures(resume):
+            # It was stopped or killed while they were drawn.
+            from aae_mx.model import load
+
+            model = load(resume, skip_damaged=skip_damaged)
+        else:
+            model = training.resume(resume, skip_damaged=skip_damaged, **changes, **how)
     if figures:
         try:
             directory = plot_run(model, quiet=quiet)
@@ -131,6 +137,15 @@ def main(
         else:
             if not quiet:
                 say(f"figures: {directory}")
+
+
+def _lacks_figures(run):
+    """Whether a run is finished, but has not all of its figures."""
+    from aae_mx.model import read_config
+    from aae_mx.report.figures import has_all_figures
+    from aae_mx.runs.checkpoint import finished_epochs
+
+    return finished_epochs(run) >= read_config(run).epochs and not has_all_figures(run)
 
 
 def _read_settings(file):

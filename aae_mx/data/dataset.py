@@ -18,6 +18,7 @@ import numpy as np
 
 from aae_mx.data.folder import read_folder, read_pictures
 from aae_mx.errors import ConfigError, InputError
+from aae_mx.files import check_memory
 from aae_mx.hints import AAE, ArrayLike, Config, Generator, PathLike, Shape
 from aae_mx.settings import IN_MEMORY
 from aae_mx.text import printable, say
@@ -167,14 +168,14 @@ def load_dataset(config: Config, quiet: bool = False) -> Dataset:
         hold_out = config.dataset != IN_MEMORY
         data = read_arrays(config.data, keys_of(config), config.shape, hold_out)
     elif config.data_dir is not None:
-        data = read_idx_directory(config.data_dir, config.transpose, quiet)
+        data = read_idx_directory(config.data_dir, config.transpose, quiet, config.limit)
     elif config.dataset == IN_MEMORY:
         raise InputError(
             "the data were arrays in memory; save them (numpy.savez, X, y, X_test, y_test), and "
             "name the file by --data FILE.npz; in Python give them as dataset="
         )
     elif config.dataset == "mnist":
-        data = read_idx_directory(MNIST_DIR)
+        data = read_idx_directory(MNIST_DIR, limit=config.limit)
     else:
         data = fetch_openml_images(config.dataset)
     if config.limit is not None:
@@ -255,11 +256,14 @@ def _natural(name):
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
-def read_idx_directory(directory: PathLike, transpose: bool = False, quiet: bool = True) -> Dataset:
+def read_idx_directory(
+    directory: PathLike, transpose: bool = False, quiet: bool = True, limit: Optional[int] = None
+) -> Dataset:
     """The Dataset of a directory that holds MNIST's four files, or its likes, gzipped or not.
 
     ``transpose``: rows become columns, as EMNIST's images need it; unless ``quiet``, a line on
-    stderr says so of files that are called so.
+    stderr says so of files that are called so. ``limit``: only so many images of each part are
+    read, but all labels, which say what classes there are.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -269,13 +273,14 @@ def read_idx_directory(directory: PathLike, transpose: bool = False, quiet: bool
         raise InputError(f"{directory}: {what}")
     paths = _find_idx(directory)
     train_images, train_labels, test_images, test_labels = (
-        read_idx(path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1))
+        read_idx(path, dimensions, limit if dimensions == 3 else None)
+        for path, dimensions in zip(paths, (3, 1, 3, 1))
     )
     for images, labels, (images_path, labels_path) in (
         (train_images, train_labels, paths[:2]),
         (test_images, test_labels, paths[2:]),
     ):
-        if len(images) != len(labels):
+        if len(images) != min(len(labels), limit or len(labels)):
             raise InputError(
                 f"{images_path} holds {len(images)} images but {labels_path.name} holds "
                 f"{len(labels)} labels; the two must belong together"
@@ -352,8 +357,10 @@ def _ungzipped(path):
     return path.name[:-3] if path.suffix.lower() == ".gz" else path.name
 
 
-def read_idx(path: PathLike, dimensions: int) -> np.ndarray:
+def read_idx(path: PathLike, dimensions: int, rows: Optional[int] = None) -> np.ndarray:
     """An array from an IDX file of unsigned bytes, gzipped if its name ends in .gz.
+
+    Its first ``rows`` only, if it has more.
 
     The format (LeCun's MNIST page): two zero bytes, the type (8: unsigned byte), the number
     of dimensions, one big-endian 32-bit size per dimension, the values. Raises InputError,
@@ -373,11 +380,14 @@ def read_idx(path: PathLike, dimensions: int) -> np.ndarray:
             if len(header) < 4 + 4 * dimensions:
                 raise InputError(f"{path}: it ends inside its header")
             shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
+            cut = rows is not None and rows < shape[0]
+            shape = (min(shape[0], rows or shape[0]), *shape[1:])
             wanted = math.prod(shape)
             if wanted > MAX_IDX_BYTES:
                 raise InputError(f"{path}: its header announces {wanted:,} bytes, too many")
+            check_memory(wanted, f"{path}: its images", "read fewer by --limit")
             values = _read_at_most(file, wanted)
-            surplus = len(file.read(1))
+            surplus = 0 if cut else len(file.read(1))
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
     if len(values) < wanted:
@@ -387,7 +397,9 @@ def read_idx(path: PathLike, dimensions: int) -> np.ndarray:
         )
     if surplus:
         raise InputError(f"{path}: more bytes follow than the {wanted:,} its header announces")
-    return np.frombuffer(bytes(values), np.uint8).reshape(shape)
+    found = np.frombuffer(values, np.uint8).reshape(shape)
+    found.flags.writeable = False
+    return found
 
 
 def _read_at_most(file, size):

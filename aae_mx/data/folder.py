@@ -12,11 +12,13 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, Optional, Sequence
+from typing import BinaryIO, Optional, Sequence
 
 import click
 import numpy as np
@@ -34,6 +36,11 @@ HELD_OUT, MAX_HELD_OUT = 10, 10_000
 DECODED_TOGETHER, SHOWN = 256, 20
 # Each may hold an image of 90 million pixels, the most that Pillow thinks harmless.
 MAX_THREADS = 4
+# From so many pixels on, a picture is decoded alone.
+LARGE = 20_000_000
+_large = threading.Lock()
+# The number of a camera's note of how it was held (Exif).
+ORIENTATION = 0x0112
 # Why files and classes are left out once they have been looked into, as those of walk.py.
 UNREADABLE, NONE_READABLE = "unreadable", "without readable pictures"
 
@@ -155,12 +162,22 @@ class Cache:
             description = json.loads(self.description.read_text("utf8"))
             skipped = description["skipped"]
             n = len(self.files) - len(set(self.files) & set(skipped))
-            if self.pixels.stat().st_size == n * int(np.prod(self.shape)) > 0:
+            texts = all(isinstance(text, str) for pair in skipped.items() for text in pair)
+            right = self.pixels.stat().st_size == n * int(np.prod(self.shape)) > 0
+            # Caches of before have no check sum.
+            if right and texts and description.get("crc32") in (None, self._check_sum()):
                 self.said = description.get("said")
                 return skipped
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass
         return None
+
+    def _check_sum(self):
+        total = 0
+        with open(self.pixels, "rb") as file:
+            for part in iter(lambda: file.read(1 << 22), b""):
+                total = zlib.crc32(part, total)
+        return total
 
     def make(self, quiet: bool) -> dict[str, str]:
         """Decode the files; returns what ``skipped`` does."""
@@ -222,9 +239,15 @@ class Cache:
             "folder": str(self.folder),
             "skipped": skipped,
             "said": summary(self.folder, self.found, skipped),
+            "crc32": self._check_sum(),
         }
         content = (json.dumps(description, indent=1) + "\n").encode()
-        write_aside(self.description, lambda file: file.write(content))
+        try:
+            write_aside(self.description, lambda file: file.write(content))
+        except BaseException:
+            # Large, and of no use without it.
+            self.pixels.unlink(missing_ok=True)
+            raise
         return skipped
 
     def _decode(self, output, quiet):
@@ -291,29 +314,43 @@ def decode(path: PathLike, shape: Shape) -> np.ndarray:
     lies on white. Of several frames it is the first. Raises what Pillow does, and ValueError for
     pixels of more than 16 bits.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     size = shape[0], shape[1]
     with Image.open(path, formats=sorted(set(FORMATS.values()))) as opened:
         # JPEG can be decoded at a half, quarter or eighth, as long as it stays larger than this.
         opened.draft(None, (2 * size[0], 2 * size[1]))
-        image: Any = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):
-            # 16 bits, which Pillow would cut off at 255 instead of scaling.
-            values = np.asarray(image)
-            if values.min() < 0 or values.max() >= 2**16:
-                raise ValueError("its pixels have more than 16 bits")
-            image = Image.fromarray((values >> 8).astype(np.uint8))
-        if image.mode == "F":
-            raise ValueError("its pixels are fractions, of which the range is not known")
-        if "A" in image.mode or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("L" if len(shape) == 2 else "RGB")
-        side = min(image.size)
-        left, top = ((length - side) // 2 for length in image.size)
-        square = image.crop((left, top, left + side, top + side))
-        return np.asarray(square.resize(size, Image.LANCZOS))  # type: ignore[attr-defined]
+        # One large picture at a time: with all that is made of it, it takes up to a gigabyte.
+        large = opened.width * opened.height > LARGE
+        with _large if large else nullcontext():
+            return _square(opened, shape)
+
+
+def _square(opened, shape):
+    from PIL import Image, ImageOps
+
+    size = shape[0], shape[1]
+    # It makes a copy even if there is nothing to turn.
+    turned = opened.getexif().get(ORIENTATION, 1) != 1
+    image = ImageOps.exif_transpose(opened) if turned else opened
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    image = image.crop((left, top, left + side, top + side))
+    if image.mode.startswith("I"):
+        # 16 bits, which Pillow would cut off at 255 instead of scaling.
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() >= 2**16:
+            raise ValueError("its pixels have more than 16 bits")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions, of which the range is not known")
+    if "A" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image)
+        image = white
+    image = image.convert("L" if len(shape) == 2 else "RGB")
+    return np.asarray(image.resize(size, Image.LANCZOS))
 
 
 def _home():

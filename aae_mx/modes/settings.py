@@ -1,6 +1,6 @@
 """The settings of modes: how they are called, and what they may be."""
 
-from aae_mx.settings import FROM_RECIPE, Setting
+from aae_mx.settings import FROM_RECIPE, MAX_SIZE, Setting
 
 
 def _rate(name, help, default=1e-3):
@@ -36,6 +36,7 @@ SETTINGS = {
             "(gaussian_mixture, swiss_roll). [default: 2; with --images 64]",
             "networks",
             at_least=2,
+            at_most=MAX_SIZE,
         ),
         _rate("reconstruction_rate", "Learning rate of the encoder in the reconstruction phase."),
         _rate("decoder_rate", "Learning rate of the decoder."),
@@ -117,6 +118,7 @@ SETTINGS = {
             1,
             "Discriminator steps per batch, each with prior samples of its own.",
             at_least=1,
+            at_most=1000,
         ),
         Setting(
             "encoder_adam",
@@ -134,7 +136,9 @@ SETTINGS = {
             "codes; it learns on prior samples to tell their labels.",
             at_least=0,
         ),
-        Setting("clusters", int, 16, "How many clusters are found.", "mode", at_least=2),
+        Setting(
+            "clusters", int, 16, "How many clusters are found.", "mode", at_least=2, at_most=10_000
+        ),
         Setting(
             "kind_weight",
             float,
@@ -172,7 +176,15 @@ SETTINGS = {
             "How much of that goes to kinds that are as frequent.",
             at_least=0,
         ),
-        Setting("style_dim", int, 10, "Dimensions of the style z.", "networks", at_least=2),
+        Setting(
+            "style_dim",
+            int,
+            10,
+            "Dimensions of the style z.",
+            "networks",
+            at_least=2,
+            at_most=MAX_SIZE,
+        ),
         Setting(
             "input_noise",
             float,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any, Optional
 
 import numpy as np
 
 from aae_mx.backend import mx
-from aae_mx.errors import AAEError
+from aae_mx.files import check_memory
 from aae_mx.hints import Block, Config, Context, Parameter, Shape
 from aae_mx.networks.convolutions import ConvDecoder, ConvEncoder
 from aae_mx.networks.perceptrons import Decoder, Encoder
@@ -55,17 +54,12 @@ def initialise(
     """Fill {name: network}: weights N(0, init_std²), biases 0; they depend on the seed alone.
 
     Without an ``init_std``, each layer has the √(2 / inputs) of He et al., arXiv 1502.01852. Raises
-    AAEError for networks that this machine's memory cannot hold.
+    InputError for networks that this machine's memory cannot hold.
     """
     # Weights, gradients and Adam's two states, in float32. MXNet itself would fill the memory
     # before it fails.
-    needed = 16 * n_weights(networks)
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise AAEError(
-            f"the networks are too large: to train them takes {needed / 1e9:,.0f} GB, and this "
-            f"machine has {there / 1e9:,.0f}; choose a smaller --hidden, --filters or --code-dim"
-        )
+    smaller = "choose a smaller --hidden, --filters or --code-dim"
+    check_memory(16 * n_weights(networks), "the networks, to train them,", smaller)
     rng = np.random.default_rng([seed, 0])
     for network in networks.values():
         network.initialize(mx.init.Zero(), ctx=ctx)

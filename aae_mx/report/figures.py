@@ -25,6 +25,8 @@ N_IMAGES = 100
 SAMPLES_OF_EACH, STYLES, WALK_STEPS = 3, 10, 20
 # Pixels per inch: of PNG files, and of what is pixels within the others.
 DPI, DPI_WITHIN = 100, 140
+# Of every mode here, and drawn last.
+LAST = "losses"
 # {format: what it says of its making}: no date or version, so the same figure is the same bytes.
 FORMATS = {
     "png": {"Software": None},
@@ -99,7 +101,7 @@ def plot_run(
     out = _directory(model, out)
     scene = Scene(model, dataset, seed, how)
     figures = {}
-    for name in model.mode.figures:
+    for name in sorted(model.mode.figures, key=lambda name: name == LAST):
         draw, size = figure_of(scene, name)
         if draw is not None:
             figures[f"{name}.{how.format}"] = draw, size
@@ -120,6 +122,17 @@ def plot_run(
     if not quiet:
         say_what_is_lacking((*model.classes, *model.mode.kinds))
     return out
+
+
+def has_all_figures(run: PathLike) -> bool:
+    """Whether RUN/figures was drawn to the end since the last epoch."""
+    from aae_mx.runs.history import HISTORY
+
+    try:
+        drawn = Path(run, "figures", f"{LAST}.png").stat().st_mtime
+        return drawn >= Path(run, HISTORY).stat().st_mtime
+    except OSError:
+        return False
 
 
 def figures_every(n: int) -> Callback:
@@ -302,6 +315,8 @@ def _interpolations(scene):
 
 
 def _losses(scene):
+    if not scene.history:
+        return None, "its history has no epochs"
     n = len(plotting.loss_panels(scene.history))
     size = {"width": 5 * n, "height": 4, "columns": n}
     colours = scene.looks.colours

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple, Sequence
 import numpy as np
 
 from aae_mx.errors import InputError
-from aae_mx.files import inside, write_aside
+from aae_mx.files import inside, open_regular, write_aside
 from aae_mx.hints import PathLike, Shape, Shapes
 
 CHECKPOINTS = "checkpoints"
@@ -22,6 +22,10 @@ CHECKPOINTS = "checkpoints"
 OPTIMIZERS = ("adam/", "sgd/")
 # More than this project ever writes for the headers of an array.
 MAX_HEADER_BYTES = 1000
+
+
+# More than any training counts, and larger than what it computes with.
+MAX_COUNT, MAX_VALUE = 2**40, 1e18
 
 
 class Position(NamedTuple):
@@ -38,10 +42,15 @@ def checkpoints(path: PathLike) -> list[Path]:
     return numbered(Path(path, CHECKPOINTS), r"checkpoint-(\d{5,})-(\d{7,})\.npz")
 
 
+def numbers_of(file: Path) -> list[int]:
+    """The epoch and the step in the name of a checkpoint."""
+    return [int(number) for number in file.stem.split("-")[1:]]
+
+
 def finished_epochs(path: PathLike) -> int:
     """How many epochs the last checkpoint of a run has behind it; 0 without one."""
     files = checkpoints(path)
-    return int(files[-1].stem.split("-")[1]) if files else 0
+    return numbers_of(files[-1])[0] if files else 0
 
 
 def numbered(directory: Path, pattern: str) -> list[Path]:
@@ -101,8 +110,15 @@ def read(
     if run_format == 6:
         sums = {"sums": ("<f4", (len(metrics),))}
     arrays = _read_arrays(file, wanted, sums)
-    if min(int(array) for array in arrays.values() if array.dtype == np.int64) < 0:
-        raise InputError(f"{file}: it counts epochs or steps below 0")
+    counts = [int(array) for array in arrays.values() if array.dtype == np.int64]
+    if min(counts) < 0 or max(counts) > MAX_COUNT:
+        raise InputError(f"{file}: it counts epochs or steps below 0, or beyond reason")
+    if [int(arrays["epoch"]), int(arrays["step"])] != numbers_of(file):
+        raise InputError(f"{file}: it is of another epoch or step than its name says")
+    for name, array in arrays.items():
+        # A training ends before, see training.loop.check_divergence. Not of the optimizers' means.
+        if array.dtype.kind == "f" and not np.all(np.abs(array) < MAX_VALUE):
+            raise InputError(f"{file}: {name} has numbers that are not finite, or beyond reason")
     values = arrays["sums"] if run_format == 6 else [arrays.get(name) for name in sums]
     position = Position(
         int(arrays["epoch"]),
@@ -122,7 +138,7 @@ def _read_arrays(file, expected, sums):
     try:
         if file.stat().st_size > sum(sizes.values()) + MAX_HEADER_BYTES * (len(sizes) + 1):
             raise InputError(f"{file}: it is larger than a checkpoint of this run can be")
-        with zipfile.ZipFile(file) as archive:
+        with open_regular(file) as opened, zipfile.ZipFile(opened) as archive:
             members = {info.filename: info for info in archive.infolist()}
             if not any(name.startswith(OPTIMIZERS) for name in members):
                 expected = {n: of for n, of in expected.items() if not n.startswith(OPTIMIZERS)}

@@ -16,6 +16,7 @@ from aae_mx import __version__
 from aae_mx.errors import InputError
 from aae_mx.files import (
     LOCK,
+    aside_of,
     check_directory,
     free_bytes,
     inside,
@@ -29,6 +30,7 @@ from aae_mx.runs import checkpoint
 from aae_mx.runs.checkpoint import CHECKPOINTS, Position
 from aae_mx.runs.history import HISTORY, cell, read_rows
 from aae_mx.runs.snapshots import SNAPSHOTS, snapshots
+from aae_mx.text import shortened
 
 # Of config.json and the checkpoints; a new one when those of before would mean something else now.
 # Every later version reads the formats since 6.
@@ -36,6 +38,8 @@ FORMAT, READABLE = 7, (6, 7)
 CONFIG = "config.json"
 # More than this project ever writes.
 MAX_CONFIG_BYTES = 10**6
+# Of each kind of names how many there may be, and characters of one.
+MAX_NAMES, MAX_NAME = {"classes": 10_000, "feature_names": 2**16}, 300
 
 
 class Run:
@@ -48,6 +52,23 @@ class Run:
         self.path, self.keep = Path(path), keep
         self.rows: list[dict[str, str]] = []
         self._lock = lock(self.path)
+        self._place = os.fstat(self._lock.fileno())
+
+    def check_place(self) -> None:
+        """Raise InputError if the directory is no longer the one that is locked.
+
+        It may have been moved, or removed and made again by another training; what is written goes
+        by its name.
+        """
+        try:
+            now = os.stat(self.path / LOCK, follow_symlinks=False)
+        except OSError:
+            now = None
+        if now is None or not os.path.samestat(now, self._place):
+            raise InputError(
+                f"{self.path}: it was moved, removed or replaced while this training wrote there; "
+                "nothing more is written"
+            )
 
     def __enter__(self) -> Run:
         return self
@@ -77,13 +98,16 @@ class Run:
             where = out or default_path(name)
             raise InputError(f"{where}: cannot be made a run's directory ({error})") from error
         # Again, now that no other process can write there.
-        if set(os.listdir(path)) - {LOCK}:
+        if not _is_new(path):
             run._lock.close()
             raise _taken(path)
         try:
-            (path / CHECKPOINTS).mkdir()
-            if snapshots:
-                (path / SNAPSHOTS).mkdir()
+            for name, wanted in ((CHECKPOINTS, True), (SNAPSHOTS, snapshots)):
+                # They may be there from a call that was killed.
+                if wanted:
+                    (path / name).mkdir(exist_ok=True)
+                elif (path / name).exists():
+                    (path / name).rmdir()
             run.describe(description)
         except BaseException as error:
             run._undo(new)
@@ -120,8 +144,12 @@ class Run:
 
     def go_on(self, description: dict[str, Any], epoch: int) -> None:
         """Drop history and snapshots after ``epoch``; the description may have changed."""
-        rows = read_rows(self.path) if epoch else []
-        self.rows = [row for row in rows if float(row["epoch"]) <= epoch]
+        self.rows = (read_rows(self.path) if epoch else [])[:epoch]
+        if len(self.rows) < epoch:
+            raise InputError(
+                f"{self.path / HISTORY}: it has {len(self.rows)} of the {epoch} epochs that were "
+                "trained; put back what was there"
+            )
         for number, file in snapshots(self.path).items():
             if number > epoch:
                 try:
@@ -131,9 +159,18 @@ class Run:
         self.describe(description)
 
     def describe(self, description: dict[str, Any]) -> None:
-        """Write config.json: ``config``, ``given``, ``image_shape``, ``classes`` and ``data``."""
+        """Write config.json: ``config``, ``given``, ``image_shape``, ``classes`` and ``data``.
+
+        Raises InputError for more, or longer, names than ``read_description`` takes.
+        """
+        for what in MAX_NAMES:
+            _check_names(description.get(what) or (), what)
         description = {"format": FORMAT, "version": __version__, **description}
+        self.check_place()
         text = json.dumps(description, indent=2) + "\n"
+        if len(text) > MAX_CONFIG_BYTES:
+            what = f"more than {MAX_CONFIG_BYTES:,} bytes of settings and names; shorten the names"
+            raise InputError(f"{self.path / CONFIG}: {what}")
         write_aside(self.path / CONFIG, lambda file: file.write(text.encode()))
 
     def add(self, row: dict[str, float]) -> None:
@@ -148,6 +185,7 @@ class Run:
                 f"{', '.join(row)}; put back what was there"
             )
         self.rows.append({name: cell(row[name]) for name in columns})
+        self.check_place()
         lines = [",".join(columns)]
         lines += [",".join(cells[name] for name in columns) for cells in self.rows]
         write_aside(
@@ -160,12 +198,14 @@ class Run:
 
     def add_snapshot(self, epoch: int, codes: np.ndarray) -> None:
         """Keep the codes of the held-out images after ``epoch``."""
+        self.check_place()
         name = f"epoch-{epoch:05}.npy"
         directory = inside(self.path, self.path / SNAPSHOTS)
         write_aside(directory / name, lambda file: np.save(file, codes))
 
     def save(self, position: Position, arrays: dict[str, np.ndarray]) -> None:
         """Write a checkpoint of {name: array} at ``position``; the last ones stay."""
+        self.check_place()
         checkpoint.write(self.path, position, arrays, self.keep)
 
 
@@ -198,7 +238,7 @@ def read_description(path: PathLike) -> dict[str, Any]:
         names = description.get("feature_names")
         if not (
             len(shape) in (1, 2, 3)
-            and all(isinstance(size, int) and 0 < size < 2**16 for size in shape)
+            and all(type(size) is int and 0 < size < 2**16 for size in shape)
             and shape[2:] in ([], [3])
             and (len(shape) == 1)
             == (settings.get("shape") is not None and len(settings["shape"]) == 1)
@@ -210,15 +250,32 @@ def read_description(path: PathLike) -> dict[str, Any]:
             raise InputError(f"{file}: its image_shape, classes or data are not what a run has")
         if not isinstance(settings, dict) or not isinstance(given, list):
             raise InputError(f"{file}: its settings are not what a run has")
+        try:
+            _check_names(classes, "classes")
+            _check_names(names or (), "feature_names")
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
         return description
     except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no run here ({CONFIG} is missing)") from error
+        if Path(path, CHECKPOINTS).is_dir() and _is_new(path):
+            why = "it was killed before it began; give its first command again"
+        else:
+            why = f"{CONFIG} is missing"
+        raise InputError(f"{path}: there is no run here ({why})") from error
     except InputError:
         raise
     except KeyError as error:
         raise InputError(f"{file}: {error.args[0]!r} is missing") from error
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+def _check_names(names, what):
+    if len(names) > MAX_NAMES[what]:
+        raise InputError(f"{len(names):,} {what}: expected at most {MAX_NAMES[what]:,}")
+    if max(map(len, names), default=0) > MAX_NAME:
+        longest = shortened(max(names, key=len), 20)
+        raise InputError(f"{what}: {longest!r} has more than {MAX_NAME} characters")
 
 
 def _are_names(names, shape):
@@ -239,9 +296,8 @@ def check_new(out: Optional[PathLike] = None) -> None:
     if out is None or not path.exists():
         return
     try:
-        there = set(os.listdir(path))
-        if there - {LOCK}:
-            if LOCK in there:
+        if not _is_new(path):
+            if LOCK in os.listdir(path):
                 # A process that is training there is named before what lies there is.
                 lock(path).close()
             raise _taken(path)
@@ -267,6 +323,18 @@ def check_room(path: PathLike, sizes: Sequence[tuple[int, int]]) -> None:
 def default_path(name: str) -> Path:
     """The directory of a run for which none was given."""
     return Path("runs") / name
+
+
+def _is_new(path):
+    """Whether a directory holds nothing, or what ``Run.create`` has made before its last step."""
+    for name in os.listdir(path):
+        place = Path(path, name)
+        if name in (CHECKPOINTS, SNAPSHOTS) and not place.is_symlink() and place.is_dir():
+            if os.listdir(place):
+                return False
+        elif name not in (LOCK, aside_of(Path(CONFIG)).name):
+            return False
+    return True
 
 
 def _taken(path):

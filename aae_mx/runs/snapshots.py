@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from aae_mx.errors import InputError
-from aae_mx.files import inside
+from aae_mx.files import inside, open_regular
 from aae_mx.hints import PathLike
 from aae_mx.runs.checkpoint import check_header, n_bytes, numbered
 
@@ -40,7 +40,7 @@ def read_snapshots(path: PathLike, n: int, code_dim: int) -> dict[int, np.ndarra
 def _read_snapshot(path, file, n, code_dim):
     size = n_bytes("<f4", (n, code_dim))
     try:
-        with open(inside(path, file), "rb") as stream:
+        with open_regular(inside(path, file)) as stream:
             check_header(stream, "<f4", (n, code_dim))
             values = stream.read(size + 1)
     except InputError:
