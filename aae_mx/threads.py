@@ -6,11 +6,13 @@ Everything is read from files of the system. Where it has none of them, nothing 
 from __future__ import annotations
 
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Optional
 
 from aae_mx.errors import InputError
+from aae_mx.files import megabytes
 from aae_mx.hints import PathLike
 from aae_mx.text import printable, shortened
 
@@ -26,10 +28,21 @@ COUNTS = (
     *("MKL_NUM_THREADS", "MXNET_OMP_MAX_THREADS", "MXNET_CPU_PRIORITY_NTHREADS"),
 )
 MAX_THREADS = 1024
+# Bytes of addresses: its library, its threads and small networks; with less it crashes, somewhere.
+LEAST_ROOM = 1.5e9
 
 
 def check_environment() -> None:
-    """Raise InputError for a variable of COUNTS that is no number of threads."""
+    """Raise InputError for a variable of COUNTS that is no number of threads.
+
+    Or for an address space in which MXNet would crash.
+    """
+    room, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if room != resource.RLIM_INFINITY and room < LEAST_ROOM:
+        raise InputError(
+            f"programs may use {megabytes(room)} of addresses here (ulimit -v), and MXNet needs "
+            f"{megabytes(LEAST_ROOM)}; raise the limit"
+        )
     for name in COUNTS:
         text = os.environ.get(name)
         if text is None or (text.isascii() and text.isdigit() and 1 <= len(text) <= 4):
