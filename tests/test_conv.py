@@ -302,7 +302,7 @@ def test_perceptrons_on_a_folder_and_convolutions_on_mnist(image_folder, tmp_pat
 @pytest.mark.parametrize(
     ("was", "becomes", "message"),
     [
-        ('"filters": 4', '"filters": 999999', r"the networks of config.json need [0-9,]{15,}"),
+        ('"filters": 4', '"filters": 4096', r"the networks of config.json need [0-9,]{13,}"),
         ("[28, 28, 3]", "[28, 28, 4]", "its image_shape, classes or data are not"),
         ("[28, 28, 3]", "[28, 28, 3, 3]", "its image_shape, classes or data are not"),
         ("[28, 28, 3]", "[28, 30, 3]", "the images are 28 × 30 pixels"),

@@ -74,6 +74,7 @@ def test_notebook_of_arrays(tmp_path):
     assert len(run_notebook(notebook, tmp_path)) == 3
 
 
+@pytest.mark.slow
 def test_notebook(tmp_path):
     """From top to bottom, on a small subset."""
     notebook = read_notebook("tour.ipynb")

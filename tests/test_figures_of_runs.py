@@ -40,6 +40,7 @@ def drawn(directory):
 # Where drawing fails.
 
 
+@pytest.mark.slow
 def test_a_display_that_is_not_there(supervised_run, tmp_path):
     """What the shell of a notebook inherits. Nor is a terminal of Latin-1 in the way."""
     environment = {"MPLBACKEND": "module that is not there", "PYTHONIOENCODING": "latin-1"}

@@ -104,7 +104,7 @@ def test_weights_are_counted_before_they_take_memory(labels):
     networks = AAE(config, (4, 5), "0123456789").networks
     sizes = [p.data().size for n in networks.values() for p in parameters(n).values()]
     assert n_weights(make_mode(config, (4, 5), "0123456789").networks) == sum(sizes)
-    wide = small_config(hidden=(100_000, 100_000))
+    wide = small_config(hidden=(65_536,) * 6)
     assert n_weights(make_mode(wide, (4, 5), "0123456789").networks) > 2e10
 
 

@@ -48,6 +48,7 @@ def in_pieces(outputs):
     return pieces
 
 
+@pytest.mark.slow
 def test_a_bar_that_is_drawn_in_its_place(executed):
     (lines, bar), run, updates = executed
     # The two lines that say what is trained, then one display.

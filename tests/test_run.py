@@ -394,6 +394,7 @@ def test_threads_are_set_unless_the_user_did():
     assert python(code).stdout.strip() == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="counts threads in /proc")
 def test_release_threads():
     """Or libgomp would see more threads than cores, and training would wait for them."""
@@ -415,6 +416,7 @@ print(before - len(os.listdir("/proc/self/task")))
     assert python(code, OMP_NUM_THREADS="3").stdout.strip() == "2"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     (platform.system(), platform.machine())
     not in [("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "x86_64")],

@@ -30,6 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr(paper, "QUICK", {"limit": 1500, "epochs": 1})
 
 
+@pytest.mark.slow
 def test_several_at_once_are_what_each_is_alone(tmp_path):
     trainings = {
         tmp_path / "runs" / str(seed): small_config(limit=100, epochs=1, seed=seed)

@@ -107,6 +107,7 @@ def test_without_docstrings():
     assert result.returncode == 0 and "--prior" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.version_info[:3] == (3, 13, 0),
     reason="in such a place it ends in a SystemError where a module lacks a name",

@@ -116,8 +116,8 @@ def read(
     if [int(arrays["epoch"]), int(arrays["step"])] != numbers_of(file):
         raise InputError(f"{file}: it is of another epoch or step than its name says")
     for name, array in arrays.items():
-        # A training ends before, see training.loop.check_divergence. Not of the optimizers' means.
-        if array.dtype.kind == "f" and not np.all(np.abs(array) < MAX_VALUE):
+        # A training ends before, see training.loop.check_divergence. A scale has the data's units.
+        if array.dtype == np.float32 and not np.all(np.abs(array) < MAX_VALUE):
             raise InputError(f"{file}: {name} has numbers that are not finite, or beyond reason")
     values = arrays["sums"] if run_format == 6 else [arrays.get(name) for name in sums]
     position = Position(
