@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parent / "disturb.c"
 COMMAND = ["-m", "aae_mx.train", *small_options(limit=100, hidden=(16,)), "--snapshots"]
 # Of the calls of a run of two epochs two; all in the slow tests. Between 3 and 9 the directory is
 # there, but not what describes the run; from 58 on the figures are drawn.
-SOME, MOST = (3, 60), 120
+SOME, MOST, FIGURES_FROM = (3, 60), 102, 58
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,9 @@ def undisturbed(tmp_path_factory):
 def check(at, how, library, undisturbed, tmp_path):
     """Whether there was such a call; after it, one more command makes the run what it is."""
     run, log = tmp_path / "run", tmp_path / "log"
+    figures = [] if at >= FIGURES_FROM else ["--no-figures"]
     first = train(
-        *(*COMMAND, "--out", run),
+        *(*COMMAND, "--out", run, *figures),
         LD_PRELOAD=str(library),
         DISTURB_DIR=str(run),
         DISTURB_AT=str(at),
@@ -68,7 +69,7 @@ def check(at, how, library, undisturbed, tmp_path):
         assert first.stderr.startswith(("Error: ", "Warning: ")) or not first.stderr, where
         assert first.returncode == 1 or (run / "checkpoints").is_dir(), where
     if (run / "config.json").exists():
-        again = train("-m", "aae_mx.train", "--resume", run)
+        again = train("-m", "aae_mx.train", "--resume", run, *figures)
         # With its figures there is nothing more to do.
         done = "has finished 2; give more" in again.stderr
         assert again.returncode == 0 or done, (where, again.stderr)
@@ -76,7 +77,7 @@ def check(at, how, library, undisturbed, tmp_path):
         if run.exists():
             told = train("-m", "aae_mx.train", "--resume", run).stderr
             assert told.count("\n") == 1 and "there is no run here" in told, (where, told)
-        again = train(*COMMAND, "--out", run)
+        again = train(*COMMAND, "--out", run, *figures)
         assert again.returncode == 0, (where, again.stderr)
     wanted, found = aae_mx.load(undisturbed).weights(), aae_mx.load(run).weights()
     for name, array in wanted.items():
@@ -84,7 +85,7 @@ def check(at, how, library, undisturbed, tmp_path):
     histories = read_history(undisturbed), read_history(run)
     for name in set(histories[0]) - {"seconds"}:
         assert histories[0][name] == histories[1][name], where
-    for directory in ("figures", "snapshots", "checkpoints"):
+    for directory in (*(() if figures else ("figures",)), "snapshots", "checkpoints"):
         there = (
             sorted(path.name for path in (place / directory).iterdir() if path.name[0] != ".")
             for place in (undisturbed, run)

@@ -119,6 +119,8 @@ class Run:
     def _undo(self, new):
         """Remove what ``create`` made, or the next call would take it for somebody's files."""
         with suppress(OSError):
+            # First, as a run is what has one. It may be there, but not told to the disk.
+            (self.path / CONFIG).unlink(missing_ok=True)
             for name in (CHECKPOINTS, SNAPSHOTS):
                 if (self.path / name).exists():
                     (self.path / name).rmdir()
