@@ -155,6 +155,7 @@ def test_random_state(blobs):
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
+@pytest.mark.slow
 def test_in_a_pipeline(blobs):
     X, y = blobs
     pipeline = make_pipeline(StandardScaler(), AAEClassifier(**{**SMALL, "epochs": 40}))

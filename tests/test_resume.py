@@ -174,7 +174,9 @@ def wait_for(condition, process):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_signals_save_and_exit(tmp_path, number):
     run = tmp_path / "run"
     process = start(run, *small_options(epochs=10**6), "--out", run)
@@ -194,7 +196,7 @@ def test_signals_save_and_exit(tmp_path, number):
 
 
 # Killing: at random moments of a training of 30 epochs that writes a checkpoint in each.
-KILLS = int(os.environ.get("AAE_MX_KILLS", "2"))
+KILLS = int(os.environ.get("AAE_MX_KILLS", "1"))
 
 
 def test_killed_and_resumed_is_unbroken(tmp_path):
