@@ -164,9 +164,10 @@ def export(model: AAE, images: np.ndarray, out: Path, labels: Optional[np.ndarra
 def _check_room(model, aside):
     """Raise InputError unless there is room for the files there; MXNet would say less."""
     from aae_mx.files import free_bytes, megabytes
+    from aae_mx.networks.build import n_weights
 
     # Gluon's and ONNX's, and what the second is made of.
-    needed = 3 * sum(array.nbytes for array in model.weights().values())
+    needed = 3 * 4 * n_weights(model.networks)
     free = free_bytes(aside)
     if free is not None and free < needed:
         raise InputError(

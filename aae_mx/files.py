@@ -52,13 +52,17 @@ def write_aside(path: PathLike, write: Callable[..., object]) -> None:
             raise InputError(f"{path}: cannot be written ({error})") from error
 
 
-def write_arrays(path: PathLike, arrays: dict[str, np.ndarray]) -> None:
-    """Write {name: array} as a compressed .npz file.
+def write_arrays(
+    path: PathLike,
+    arrays: dict[str, np.ndarray],
+    save: Callable[..., object] = np.savez_compressed,
+) -> None:
+    """Write {name: array} as an .npz file, compressed, or by another function of NumPy.
 
     In memory first: a full disk then meets a plain write, not the inside of a zip file.
     """
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    save(buffer, **arrays)
     write_aside(path, lambda file: file.write(buffer.getbuffer()))
 
 
@@ -219,14 +223,20 @@ def free_bytes(path: PathLike) -> Optional[int]:
 
 
 def free_memory(root: PathLike = "/") -> Optional[int]:
-    """How many bytes of memory programs can still take; None where the system does not say."""
+    """How many bytes of memory programs can still take; None where the system does not say.
+
+    On macOS, which does not tell in a file, how many there are.
+    """
     try:
         for line in Path(root, "proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError, IndexError):
         pass
-    return None
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
 
 
 def check_memory(needed: int, what: str, instead: str = "take less of them") -> None:

@@ -77,8 +77,9 @@ def test_every_page_is_in_the_index_and_every_picture_is_shown():
 
 
 @each_page
-def test_commands_can_be_parsed(page):
+def test_commands_can_be_parsed(page, monkeypatch):
     """By the real command line, up to the Config; targets of make by make itself."""
+    monkeypatch.chdir(ROOT)
     for line in commands(page):
         words = shlex.split(line.replace(" RUN", " runs/run").replace(".venv/bin/", ""))
         if words[0] == "make":
@@ -99,8 +100,7 @@ def test_commands_can_be_parsed(page):
         if "--help" in arguments:
             continue
         command = import_module(f"aae_mx.commands.{name}").main
-        with _at(ROOT):
-            context = command.make_context(name, list(arguments))
+        context = command.make_context(name, list(arguments))
         if name == "train":
             with context:
                 given = given_settings({k: v for k, v in context.params.items() if k in SETTINGS})
@@ -108,16 +108,6 @@ def test_commands_can_be_parsed(page):
 
 
 SETTINGS = set(all_settings())
-
-
-@contextlib.contextmanager
-def _at(place):
-    before = os.getcwd()
-    os.chdir(place)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def _parse_program(line, words):

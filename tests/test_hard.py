@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -37,6 +36,11 @@ def one_line(told, code=1):
     assert told.returncode == code, told.stderr
     assert told.stderr.startswith("Error: ") and told.stderr.count("\n") == 1, told.stderr
     return told.stderr
+
+
+@pytest.fixture
+def copy(unsupervised_run, tmp_path):
+    return shutil.copytree(unsupervised_run, tmp_path / "copy")
 
 
 # The environment.
@@ -76,18 +80,19 @@ def test_too_small_an_address_space(tmp_path):
 
 
 def test_ctrl_c_while_modules_are_imported(tmp_path):
-    """A handle is there from the moment that the package is, long before MXNet is loaded."""
-    started = subprocess.Popen(
-        [sys.executable, "-m", "aae_mx.train", *small_options(), "--out", str(tmp_path / "run")],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(0.4)
-    started.send_signal(signal.SIGINT)
-    _, told = started.communicate(timeout=120)
-    assert "Traceback" not in told
-    # Before the package there is Python alone, after it the training, which saves.
-    assert started.returncode in (-signal.SIGINT, 130), told
+    """It gets one line as soon as the package itself is there, long before MXNet is loaded."""
+    command = ["-X", "importtime", "-m", "aae_mx.train", "--out", str(tmp_path / "run")]
+    with subprocess.Popen(
+        [sys.executable, *command, *small_options()], stderr=subprocess.PIPE, text=True
+    ) as started:
+        for line in started.stderr:
+            if line.rstrip().endswith("aae_mx"):
+                started.send_signal(signal.SIGINT)
+                break
+        told = started.stderr.read()
+        assert started.wait(timeout=120) in (-signal.SIGINT, 130)
+    assert "Error: interrupted\n" in told and "Traceback" not in told
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_name_that_is_no_utf8(call, tmp_path):
@@ -205,6 +210,15 @@ def test_figures_that_are_missing_are_drawn_at_a_resume(call, refused, tmp_path)
     assert call(train.main, *resume)[0] == 0 and drawn.stat().st_mtime > 10**9
 
 
+def test_what_was_lost_is_trained_again_before_figures_are_drawn(copy, call, refused):
+    last = checkpoints(copy)[-1]
+    last.write_bytes(last.read_bytes()[:-100])
+    assert "--skip-damaged" in refused(train.main, "--resume", copy, code=1)
+    assert not (copy / "figures/losses.png").exists()
+    assert call(train.main, "--resume", copy, "--skip-damaged")[0] == 0
+    assert load(copy).epoch == 2 and (copy / "figures/losses.png").exists()
+
+
 @pytest.mark.parametrize("epoch", [99_999, 100_000, 1_234_567])
 def test_many_epochs(tmp_path, epoch):
     from aae_mx.runs.checkpoint import Position, finished_epochs, write
@@ -218,11 +232,6 @@ def test_many_epochs(tmp_path, epoch):
 
 
 # Runs of strangers.
-
-
-@pytest.fixture
-def copy(unsupervised_run, tmp_path):
-    return shutil.copytree(unsupervised_run, tmp_path / "copy")
 
 
 def changed(path, change):

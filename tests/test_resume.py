@@ -302,7 +302,7 @@ def test_only_a_whole_checkpoint_is_named(refused, call, copy):
 
 def test_a_whole_checkpoint_is_not_skipped(refused, copy):
     assert load(copy, skip_damaged=True).epoch == 3
-    options = ["--resume", copy, "--skip-damaged", "--no-figures"]
+    options = ["--resume", copy, "--skip-damaged"]
     assert "has finished 3" in refused(train.main, *options, code=2)
     assert "give --resume" in refused(train.main, "--skip-damaged", code=2)
 

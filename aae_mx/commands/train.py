@@ -120,8 +120,9 @@ def main(
     else:
         if figures or every is not None:
             figures_directory(resume)
-        if figures and not changes and _lacks_figures(resume):
-            # It was stopped or killed while they were drawn.
+        if figures and not changes and not skip_damaged and _lacks_figures(resume):
+            # It was stopped or killed while they were drawn. Where a checkpoint is skipped, there
+            # is something to train.
             from aae_mx.model import load
 
             model = load(resume, skip_damaged=skip_damaged)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import zipfile
@@ -14,7 +13,7 @@ from typing import IO, Any, NamedTuple, Sequence
 import numpy as np
 
 from aae_mx.errors import InputError
-from aae_mx.files import inside, open_regular, write_aside
+from aae_mx.files import inside, open_regular, write_arrays
 from aae_mx.hints import PathLike, Shape, Shapes
 
 CHECKPOINTS = "checkpoints"
@@ -76,12 +75,9 @@ def write(path: Path, position: Position, arrays: dict[str, np.ndarray], keep: i
         **arrays,
     }
     stored["sha256"] = _digest(stored)
-    # In memory first: a full disk then meets a plain write, not the inside of a zip file.
-    buffer = io.BytesIO()
-    np.savez(buffer, **stored)
     name = f"checkpoint-{position.epoch:05}-{position.step:07}.npz"
     directory = inside(path, path / CHECKPOINTS)
-    write_aside(directory / name, lambda file: file.write(buffer.getbuffer()))
+    write_arrays(directory / name, stored, np.savez)
     files = checkpoints(path)
     last = files.index(directory / name) + 1
     # Those after it were damaged: the run has gone back to one before them.
@@ -116,8 +112,10 @@ def read(
     if [int(arrays["epoch"]), int(arrays["step"])] != numbers_of(file):
         raise InputError(f"{file}: it is of another epoch or step than its name says")
     for name, array in arrays.items():
-        # A training ends before, see training.loop.check_divergence. A scale has the data's units.
-        if array.dtype == np.float32 and not np.all(np.abs(array) < MAX_VALUE):
+        # Of weights, as with such a training ends, see training.loop.check_divergence. A scale has
+        # the data's units, and an optimizer's squares are as large as --clip lets them be.
+        weight = array.dtype == np.float32 and not name.startswith((*OPTIMIZERS, "sums"))
+        if weight and not np.all(np.abs(array) < MAX_VALUE):
             raise InputError(f"{file}: {name} has numbers that are not finite, or beyond reason")
     values = arrays["sums"] if run_format == 6 else [arrays.get(name) for name in sums]
     position = Position(
