@@ -29,6 +29,10 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # What fsync answers where the file system does not know it, for directories mostly.
 NO_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
 
+# Where Linux has the memory limit of a container: of control groups of version 2 and 1.
+GROUPS = ("sys/fs/cgroup", "sys/fs/cgroup/memory")
+V1_LIMIT = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+
 
 def write_aside(path: PathLike, write: Callable[..., object]) -> None:
     """Call ``write(file)`` on a binary file beside ``path``, then rename it to ``path``."""
@@ -225,18 +229,36 @@ def free_bytes(path: PathLike) -> Optional[int]:
 def free_memory(root: PathLike = "/") -> Optional[int]:
     """How many bytes of memory programs can still take; None where the system does not say.
 
-    On macOS, which does not tell in a file, how many there are.
+    No more than the limit of the container leaves, where there is one. On macOS, which does not tell
+    in a file, how many there are.
     """
+    free = [left for left in (_left_of(Path(root, group)) for group in GROUPS) if left is not None]
     try:
         for line in Path(root, "proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+                return min([*free, int(line.split()[1]) * 1024])
     except (OSError, ValueError, IndexError):
         pass
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return min([*free, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")])
     except (OSError, ValueError):
-        return None
+        return min(free, default=None)
+
+
+def _left_of(group):
+    """What the memory limit of a control group leaves, in bytes; None where there is none."""
+    for most, used in (("memory.max", "memory.current"), V1_LIMIT):
+        try:
+            limit, taken = (int((group / name).read_text()) for name in (most, used))
+        except (OSError, ValueError):
+            continue  # No such file, or "max": no limit.
+        with suppress(OSError, ValueError):
+            stat_lines = (group / "memory.stat").read_text().splitlines()
+            # Files that are only kept for the next who asks are given up first.
+            kept = dict(line.split() for line in stat_lines)
+            taken -= int(kept.get("total_inactive_file", kept.get("inactive_file", 0)))
+        return max(0, limit - taken)
+    return None
 
 
 def check_memory(needed: int, what: str, instead: str = "take less of them") -> None:

@@ -29,6 +29,8 @@ from aae_mx.networks.build import initialise, n_weights
 from aae_mx.runs import checkpoint, directory
 from aae_mx.runs.checkpoint import OPTIMIZERS, Position, checkpoints
 from aae_mx.runs.directory import CONFIG, go_on_with, read_description
+from aae_mx.settings import IN_MEMORY
+from aae_mx.text import printable, say
 
 # Images per forward pass outside of training, large enough to keep the cores busy: so many, or
 # fewer of so many pixels together.
@@ -504,6 +506,8 @@ def load_data(model: AAE, quiet: bool = False, **places: Optional[PathLike]) -> 
         return load_dataset(config, quiet).with_classes(model.classes)
     description = read_description(model.run)
     before, now = _config_of(model.run, description).place, config.place
+    if not quiet and now == before:
+        _say_what_is_read(model.run, config)
     option = option_name(config.place_name or "data_dir")
     if now is not None and not data.holds_something(now) and now == before:
         raise InputError(
@@ -525,6 +529,15 @@ def load_data(model: AAE, quiet: bool = False, **places: Optional[PathLike]) -> 
             f"copy by {option} {'FILE' if config.place_name == 'data' else 'DIR'}"
         )
     raise InputError(f"{model.run}: the data are no longer {trained_on}{changed}")
+
+
+def _say_what_is_read(run, config):
+    """A run may be a stranger's: what it names is said before it is read, or asked for."""
+    what = config.place
+    if what is None and config.dataset not in ("mnist", IN_MEMORY):
+        what = f"the dataset {printable(config.dataset)} of OpenML, from its cache or the network"
+    if what is not None:
+        say(f"{run}: reading {printable(what)}, which the run names", err=True)
 
 
 def check_data(model: AAE, dataset: Dataset) -> None:

@@ -10,14 +10,16 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import small_config, small_options, write_idx
 
 import aae_mx
 from aae_mx import Config
 from aae_mx.commands import evaluate, plot, sample, train
+from aae_mx.data import load_dataset, parts
 from aae_mx.data.dataset import read_idx
 from aae_mx.errors import ConfigError, InputError
-from aae_mx.files import check_memory, open_regular
+from aae_mx.files import GROUPS, V1_LIMIT, check_memory, free_memory, open_regular
 from aae_mx.model import load
 from aae_mx.runs.checkpoint import checkpoints
 from aae_mx.runs.directory import Run
@@ -328,8 +330,6 @@ def test_a_changed_byte_of_the_image_cache(image_folder, tmp_path, monkeypatch):
     """It is decoded again."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = Config(images=str(image_folder), image_size=28)
-    from aae_mx.data import load_dataset
-
     before = np.array(load_dataset(config, quiet=True).train_images)
     (cache,) = tmp_path.glob("aae_mx/*/*.uint8")
     content = bytearray(cache.read_bytes())
@@ -339,3 +339,57 @@ def test_a_changed_byte_of_the_image_cache(image_folder, tmp_path, monkeypatch):
     (cache,) = tmp_path.glob("aae_mx/*/*.json")
     cache.write_text("[" * 100_000)
     np.testing.assert_array_equal(load_dataset(config, quiet=True).train_images, before)
+
+
+def test_an_image_cache_that_is_cut_off_while_it_is_read(image_folder, tmp_path, monkeypatch):
+    """What is gone would end the process by a signal (SIGBUS)."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = Config(images=str(image_folder), image_size=28, epochs=2)
+    images = load_dataset(config, quiet=True).train_images
+
+    def cut_off(*_):
+        (cache,) = tmp_path.glob("cache/aae_mx/*/*.uint8")
+        os.truncate(cache, 100)
+
+    for read in (
+        lambda: aae_mx.fit(config, tmp_path / "run", quiet=True, callback=cut_off),
+        lambda: list(parts(images, 5)),
+    ):
+        with pytest.raises(InputError) as told:
+            read()
+        assert "was cut off to 100 of" in str(told.value)
+    assert [path.name[:16] for path in checkpoints(tmp_path / "run")] == ["checkpoint-00001"]
+
+
+V2, V1 = ("memory.max", "memory.current"), V1_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("group", "names", "most", "used", "kept", "free"),
+    [
+        (GROUPS[0], V2, "3000000", 1_000_000, "", 2_000_000),
+        (GROUPS[0], V2, "3000000", 1_000_000, "anon 1\ninactive_file 400000\n", 2_400_000),
+        (GROUPS[0], V2, "1000", 2000, "", 0),
+        (GROUPS[0], V2, "max", 1_000_000, "", 8_000_000),
+        (GROUPS[0], V2, "9000000", 0, "", 8_000_000),
+        (GROUPS[1], V1, "3000000", 1_000_000, "total_inactive_file 300000\n", 2_300_000),
+    ],
+)
+def test_the_memory_of_a_container(group, names, most, used, kept, free, tmp_path):
+    (tmp_path / group).mkdir(parents=True)
+    (tmp_path / "proc").mkdir()
+    for name, text in zip((*names, "memory.stat"), (most, str(used), kept)):
+        (tmp_path / group / name).write_text(text)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 7812 kB\n")
+    assert free_memory(tmp_path) == (7812 * 1024 if free == 8_000_000 else free)
+
+
+def test_what_a_stranger_asks_for_is_said_before_it_is_read(copy, tmp_path):
+    """Whatever follows; the option of a place says it by itself."""
+    changed(copy, lambda d: d["config"].update(data_dir="/somewhere/of\x1ba stranger"))
+    told = CliRunner().invoke(plot.main, [str(copy)], catch_exceptions=False).stderr
+    first, second = told.splitlines()
+    assert first == f"{copy}: reading /somewhere/of\\x1ba stranger, which the run names"
+    assert second.startswith("Error: ")
+    told = CliRunner().invoke(plot.main, [str(copy), "--data-dir", str(tmp_path)]).stderr
+    assert "reading" not in told

@@ -2,6 +2,7 @@
 
 from aae_mx.data.dataset import (
     Dataset,
+    check_whole,
     holds_something,
     labelled_subset,
     load_dataset,
@@ -15,6 +16,7 @@ from aae_mx.data.dataset import (
 
 __all__ = [
     "Dataset",
+    "check_whole",
     "holds_something",
     "labelled_subset",
     "load_dataset",

@@ -128,6 +128,7 @@ class Dataset:
 def parts(array: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """The stretches of at most ``size`` rows of an array, one after another."""
     for start in range(0, len(array), size):
+        check_whole(array)
         yield array[start : start + size]
 
 
@@ -136,6 +137,20 @@ def on_disk(array: Any) -> Optional[mmap.mmap]:
     while isinstance(array, np.ndarray):
         array = array.base
     return array if isinstance(array, mmap.mmap) else None
+
+
+def check_whole(array: Any) -> None:
+    """Raise InputError if the file of a memory-mapped array was cut off since it was opened.
+
+    To read what is gone would end the process (SIGBUS), without a line.
+    """
+    file = on_disk(array)
+    if file is not None and file.size() < len(file):
+        name = getattr(array, "filename", None) or "a memory-mapped file"
+        raise InputError(
+            f"{name}: it was cut off to {file.size():,} of {len(file):,} bytes while it was read; "
+            "give it back its content, or start again"
+        )
 
 
 def release_pages(array: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional
 import numpy as np
 
 from aae_mx.backend import mx, settle_threads
-from aae_mx.data import labelled_subset, release_pages
+from aae_mx.data import check_whole, labelled_subset, release_pages
 from aae_mx.data.scale import AS_PIXELS, Scale
 from aae_mx.errors import ConfigError
 from aae_mx.hints import Config, Dataset, Generator, Mode
@@ -123,6 +123,7 @@ def epoch_batches(
         if in_memory:
             batch = nd.take(images, order[rows])
         else:
+            check_whole(images)
             batch = nd.array(scale.apply(images[order[rows]]), ctx=ctx)
             release_pages(images)
         cut = {name: values[rows] for name, values in drawn.items()}
