@@ -506,14 +506,14 @@ def load_data(model: AAE, quiet: bool = False, **places: Optional[PathLike]) -> 
         return load_dataset(config, quiet).with_classes(model.classes)
     description = read_description(model.run)
     before, now = _config_of(model.run, description).place, config.place
-    if not quiet and now == before:
-        _say_what_is_read(model.run, config)
     option = option_name(config.place_name or "data_dir")
     if now is not None and not data.holds_something(now) and now == before:
         raise InputError(
             f"{model.run}: the data are no longer in {now}; name the place where they are by "
             f"{option} {'FILE' if config.place_name == 'data' else 'DIR'}"
         )
+    if not quiet and now == before:
+        _say_what_is_read(model.run, config)
     # What is to be said of IDX files was said when it was trained.
     dataset = load_dataset(config, quiet or config.images is None).with_classes(model.classes)
     if dataset.fingerprint() == description["data"]:

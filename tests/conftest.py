@@ -75,8 +75,11 @@ def refused(call):
     def refused(command, *arguments, code):
         status, output = call(command, *arguments)
         assert status == code, output
-        assert output.count("\n") == 1 and output.startswith("Error: "), output
-        return output
+        *before, line = output.splitlines(keepends=True)
+        # What a run names is said before it is read.
+        assert all(other.endswith(", which the run names\n") for other in before[:1]), output
+        assert len(before) < 2 and line.startswith("Error: ") and line.endswith("\n"), output
+        return line
 
     return refused
 

@@ -386,10 +386,12 @@ def test_the_memory_of_a_container(group, names, most, used, kept, free, tmp_pat
 
 def test_what_a_stranger_asks_for_is_said_before_it_is_read(copy, tmp_path):
     """Whatever follows; the option of a place says it by itself."""
-    changed(copy, lambda d: d["config"].update(data_dir="/somewhere/of\x1ba stranger"))
+    (strange := tmp_path / "of\x1ba stranger").mkdir()
+    (strange / "train-images-idx3-ubyte").write_bytes(b"nothing")
+    changed(copy, lambda d: d["config"].update(data_dir=str(strange)))
     told = CliRunner().invoke(plot.main, [str(copy)], catch_exceptions=False).stderr
     first, second = told.splitlines()
-    assert first == f"{copy}: reading /somewhere/of\\x1ba stranger, which the run names"
+    assert first == rf"{copy}: reading {tmp_path}/of\x1ba stranger, which the run names"
     assert second.startswith("Error: ")
     told = CliRunner().invoke(plot.main, [str(copy), "--data-dir", str(tmp_path)]).stderr
     assert "reading" not in told
