@@ -229,8 +229,8 @@ def free_bytes(path: PathLike) -> Optional[int]:
 def free_memory(root: PathLike = "/") -> Optional[int]:
     """How many bytes of memory programs can still take; None where the system does not say.
 
-    No more than the limit of the container leaves, where there is one. On macOS, which does not tell
-    in a file, how many there are.
+    No more than the limit of the container leaves, where there is one. On macOS, which does not
+    tell in a file, how many there are.
     """
     free = [left for left in (_left_of(Path(root, group)) for group in GROUPS) if left is not None]
     try:

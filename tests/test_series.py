@@ -2,6 +2,12 @@
 
 import csv
 import dataclasses
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,8 +16,11 @@ from conftest import small_config
 import aae_mx
 from aae_mx.commands import paper as paper_command
 from aae_mx.errors import AAEError
+from aae_mx.files import lock
 from aae_mx.report import paper
+from aae_mx.report.apart import Watch
 from aae_mx.report.series import complete
+from aae_mx.runs.checkpoint import finished_epochs
 from aae_mx.runs.history import read_history
 
 SMALL = {"hidden": (20,), "discriminator_hidden": (10,)}
@@ -52,15 +61,83 @@ def test_several_at_once_are_what_each_is_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_that_fails_ends_all(monkeypatch, tmp_path, capsys):
-    from aae_mx.report import series
-
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_training_that_fails_does_not_lose_the_others(jobs, tmp_path):
     # Rates at which the weights cannot stay finite.
-    configs = [small_config(limit=100, seed=seed, decoder_rate=1e9, clip=1e9) for seed in range(2)]
+    wild = {"decoder_rate": 1e9, "clip": 1e9}
+    configs = [small_config(limit=100, seed=i, **(wild if i == 1 else {})) for i in range(3)]
     trainings = {tmp_path / "runs" / str(i): config for i, config in enumerate(configs)}
-    monkeypatch.setattr(series, "_estimate", lambda *given: 0)
-    with pytest.raises(AAEError, match="the training has diverged"):
-        complete(trainings, tmp_path, quiet=True, jobs=2)
+    with pytest.raises(AAEError) as told:
+        complete(trainings, tmp_path, jobs=jobs)
+    message = str(told.value)
+    assert message.startswith("1 of 3 trainings failed (2 others were trained): ")
+    assert f"{tmp_path}/runs/1: epoch 1, step 2" in message and "has diverged" in message
+    assert [finished_epochs(run) for run in trainings] == [2, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
+def test_all_are_saved_when_it_is_stopped(number, tmp_path):
+    """By a signal to the parent alone, and by Ctrl-C, which reaches all of them; no orphans."""
+    program = (
+        "import click; from pathlib import Path; from aae_mx import Config\n"
+        "from aae_mx.commands.options import command\n"
+        "from aae_mx.report.apart import train_at_once\n"
+        "@command()\n"
+        "@click.argument('out', type=click.Path(path_type=Path))\n"
+        "def several(out):\n"
+        "    some = {'hidden': (20,), 'discriminator_hidden': (10,), 'limit': 500}\n"
+        "    trainings = {out / str(i): Config(**some, epochs=10**5, seed=i) for i in range(3)}\n"
+        "    train_at_once(trainings, 2, 1, {run: 1.0 for run in trainings}, print)\n"
+        "several()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    histories = [tmp_path / str(i) / "history.csv" for i in range(2)]
+    while not all(file.exists() and file.read_text().count("\n") > 1 for file in histories):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number, told
+    assert told.count("\n") == 1 and told.startswith(
+        "Error: stopped, and what was trained is saved"
+    )
+    for run in (tmp_path / "0", tmp_path / "1"):
+        assert finished_epochs(run) >= 1
+        lock(run).close()
+    assert not (tmp_path / "2").exists()
+
+
+def test_the_view_of_all(tmp_path, monkeypatch):
+    """What is done and what is left, by the histories, in a line no longer than the terminal."""
+    trainings = {tmp_path / name: small_config(epochs=n) for name, n in (("a", 2), ("b", 4))}
+    for run in trainings:
+        run.mkdir()
+    lines, terminal = [], io.StringIO()
+    watch = Watch(trainings, {run: 50.0 for run in trainings}, lines.append, view=True)
+    monkeypatch.setattr(watch, "terminal", True)
+    monkeypatch.setattr(terminal, "fileno", lambda: 2, raising=False)
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((60, 24)))
+    monkeypatch.setattr(sys, "stderr", terminal)
+    watch.start -= 30
+    for run, n in zip(trainings, (2, 1)):
+        rows = ["epoch,reconstruction_loss,seconds", *(f"{i + 1},1,1" for i in range(n))]
+        (run / "history.csv").write_text("\n".join(rows))
+    watch.look()
+    # 62.5 of 100 expected seconds took 30.
+    assert lines == [f"{tmp_path}/a: trained, 1 of 2; 0:18 left"]
+    shown = terminal.getvalue().split("\x1b[K")[-1]
+    assert shown == "1/2 trained, 0:18 left: b 1/4"
 
 
 def test_one_section(small, call, tmp_path):

@@ -57,15 +57,15 @@ def main(
     seeds: int,
     epochs: Optional[int],
     limit: Optional[int],
-    jobs: int,
+    jobs: Optional[int],
     seed: int,
     quiet: bool,
 ) -> None:
     """Write the post's fifteen figures, the semi-supervised ones, an overview and the numbers.
 
     results.md and results.csv hold what evaluate measures, beside the original code's. Trains
-    the configurations that DIR/runs does not hold yet, one after another, and keeps what is
-    there: after an interruption, call it again.
+    the configurations that DIR/runs does not hold yet, several at once, and keeps what is there:
+    after an interruption, call it again.
     """
     if min(labelled) < 1:
         raise ConfigError("labelled", labelled, "expected at least 1 labelled image")

@@ -304,11 +304,11 @@ def option_jobs() -> Callable[..., Any]:
     """The option --jobs of commands that train several models."""
     return click.option(
         "--jobs",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Train so many at once, each with its share of the cores: better use of them than one "
-        "after another with all.",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        help="Train so many at once, each in a process with its share of the cores. [default: one "
+        "per core, if the memory is enough, as that makes better use of them than one after "
+        "another with all]",
     )
 
 

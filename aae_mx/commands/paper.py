@@ -44,7 +44,7 @@ def main(
     seeds: Optional[int],
     quick: bool,
     samples: int,
-    jobs: int,
+    jobs: Optional[int],
     quiet: bool,
 ) -> None:
     """Train the paper's experiments and write their numbers beside the paper's, with figures.

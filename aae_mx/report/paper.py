@@ -7,7 +7,7 @@ import dataclasses
 import io
 import statistics
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
@@ -127,14 +127,15 @@ def reproduce(
     seeds: int = 3,
     quick: bool = False,
     samples: int = 10_000,
-    jobs: int = 1,
+    jobs: Optional[int] = None,
     quiet: bool = False,
 ) -> None:
     """Train what is missing of the paper's experiments under ``out``/runs, and write the table.
 
     ``only``: sections, of SECTIONS. Each is trained with ``seeds`` seeds. ``quick``: with 2,000
     images and two epochs, to see that it works. ``samples``: of section 3. ``jobs``: trainings at
-    once. Raises ConfigError for a section that there is not, and as ``series.complete``.
+    once, None as is soonest done. Raises ConfigError for a section that there is not, and as
+    ``series.complete``.
     """
     for section in only:
         if section not in SECTIONS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 from aae_mx.config import Config
 from aae_mx.modes.label_prior import FORMULATIONS, LabelPrior
@@ -58,13 +58,17 @@ def configurations(labelled: Sequence[int], **settings: Any) -> list[Config]:
 
 
 def draw_figures(
-    configs: Sequence[Config], out: Path, seeds: int = 1, quiet: bool = False, jobs: int = 1
+    configs: Sequence[Config],
+    out: Path,
+    seeds: int = 1,
+    quiet: bool = False,
+    jobs: Optional[int] = None,
 ) -> None:
     """Train what is missing of ``configs`` under ``out``/runs and draw their figures in ``out``.
 
     With ``seeds`` above 1 each is trained with so many seeds, from its own on; the figures show
-    the first, the numbers are means. ``jobs``: so many trainings at once. Raises as
-    ``series.complete``.
+    the first, the numbers are means. ``jobs``: so many trainings at once, None as is soonest done.
+    Raises as ``series.complete``.
     """
     from aae_mx.files import write_aside
     from aae_mx.model import load

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import threading
 from pathlib import Path
+from typing import Optional
 
-from aae_mx.errors import AAEError, InputError
+from aae_mx.errors import AAEError, InputError, Interrupted
+from aae_mx.files import free_memory
 from aae_mx.hints import Config, Dataset
 from aae_mx.text import say
+from aae_mx.threads import usable_cores
+
+# Processes of their own, each of which imports MXNet and reads the data, are not worth it for less.
+FEW_SECONDS = 60
+# Bytes that a training takes at least, with MNIST.
+MEMORY = 1.5e9
 
 
 def complete(
-    trainings: dict[Path, Config], out: Path, quiet: bool = False, jobs: int = 1
+    trainings: dict[Path, Config], out: Path, quiet: bool = False, jobs: Optional[int] = None
 ) -> tuple[Dataset, set[Path]]:
     """Train what is missing of ``trainings``, {directory: Config}, which lie under ``out``.
 
-    ``jobs``: so many at once, each in a process of its own with as few threads. Returns the dataset
-    and the set of directories that were trained. Raises InputError if a run there was trained with
-    other settings or is damaged, if there is no room, and as ``fit``; all before the first
-    training.
+    ``jobs``: so many at once, each in a process of its own with its share of the cores. None: as
+    many as there are cores and memory, with one thread each; one after another where all together
+    take less than FEW_SECONDS. One that fails does not keep the others from being trained. Returns
+    the dataset and the set of directories that were trained. Raises InputError if a run there was
+    trained with other settings or is damaged, if there is no room, and as ``fit``; all before the
+    first training. AAEError at the end if some failed.
     """
     from aae_mx.data import load_dataset
     from aae_mx.files import check_directory
@@ -35,17 +39,41 @@ def complete(
     dataset = load_dataset(next(iter(trainings.values())), quiet)
     _check(trainings, missing, dataset, out)
     tell(f"{len(trainings) - len(missing)} of {len(trainings)} trainings are there already.")
-    if missing:
-        minutes = _estimate(list(missing.values()), [left[run] for run in missing], dataset) / 60
-        jobs = min(jobs, len(missing))
-        at_once = f", {jobs} at once" * (jobs > 1)
-        tell(f"Training the other {len(missing)} will take about {minutes:.0f} minutes{at_once}.")
+    if not missing:
+        return dataset, set()
+    seconds = _estimate(missing, left, dataset)
+    jobs = min(jobs or _as_many_as_fit(sum(seconds.values())), len(missing))
+    at_once = f", {jobs} at once" * (jobs > 1)
+    minutes = sum(seconds.values()) / 60
+    tell(f"Training the other {len(missing)} will take about {minutes:.0f} minutes{at_once}.")
     if jobs > 1:
-        _train_at_once(missing, jobs, tell)
+        from aae_mx.report.apart import train_at_once
+
+        threads = max(1, usable_cores() // jobs)
+        failed = train_at_once(missing, jobs, threads, seconds, tell, not quiet)
     else:
+        failed = {}
         for run, config in missing.items():
-            _train(run, config, quiet, tell)
+            try:
+                _train(run, config, quiet, tell)
+            except Interrupted:
+                raise
+            except AAEError as error:
+                failed[run] = str(error)
+                tell(f"{run}: failed; going on with the others")
+    if failed:
+        others = f" ({len(missing) - len(failed)} others were trained)"
+        why = "; ".join(f"{run}: {why}" for run, why in failed.items())
+        raise AAEError(f"{len(failed)} of {len(missing)} trainings failed{others}: {why}")
     return dataset, set(missing)
+
+
+def _as_many_as_fit(seconds):
+    """How many trainings at once are soonest done, of some that take so long in all."""
+    if seconds < FEW_SECONDS:
+        return 1
+    free = free_memory()
+    return max(1, min(usable_cores(), *([] if free is None else [int(free // MEMORY)])))
 
 
 def _train(run, config, quiet, tell):
@@ -57,54 +85,6 @@ def _train(run, config, quiet, tell):
         resume(run, quiet)
     else:
         fit(config, run, quiet)
-
-
-def _train_at_once(missing, jobs, tell):
-    """Each in a process of its own, as MXNet takes its threads when it is imported."""
-    from joblib import Parallel, delayed
-
-    from aae_mx.runs.directory import CONFIG
-
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    running, lock, done = set(), threading.Lock(), []
-
-    def train(run, config):
-        command = [sys.executable, "-m", "aae_mx.train", "--quiet", "--no-figures"]
-        with tempfile.TemporaryDirectory() as aside:
-            if (run / CONFIG).exists():
-                command += ["--resume", str(run)]
-            else:
-                settings = Path(aside, "config.json")
-                given = {"config": config.to_dict(), "given": sorted(config.given)}
-                settings.write_text(json.dumps(given), "utf-8")
-                command += ["--config", str(settings), "--out", str(run)]
-            process = subprocess.Popen(
-                command, env=environment, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
-            )
-            with lock:
-                running.add(process)
-            _, told = process.communicate()
-            with lock:
-                running.remove(process)
-        if process.returncode:
-            lines = told.decode(errors="replace").strip().splitlines()
-            why = lines[-1].removeprefix("Error: ") if lines else "its training failed"
-            raise AAEError(f"{run}: {why}")
-        done.append(run)
-        tell(f"{run}: trained, {len(done)} of {len(missing)}")
-
-    try:
-        work = (delayed(train)(*item) for item in missing.items())
-        Parallel(n_jobs=jobs, prefer="threads")(work)
-    finally:
-        # Whatever ended this: the others save what they have.
-        with lock:
-            left = list(running)
-        for process in left:
-            process.terminate()
-        for process in left:
-            process.wait()
 
 
 def epochs_left(run: Path, config: Config) -> int:
@@ -145,18 +125,19 @@ def _check(trainings, missing, dataset, out):
     check_room(out, [(make_mode(config, shape, classes), 2) for config in missing.values()])
 
 
-def _estimate(configs, epochs, dataset):
-    """Seconds that so many epochs of each config will take, by a few steps of each kind."""
+def _estimate(missing, left, dataset):
+    """Seconds that the epochs which are left of each take, by a few steps of each kind."""
     from aae_mx.model import make_mode
     from aae_mx.training.batches import images_per_epoch, n_training
     from aae_mx.training.loop import seconds_per_image
 
-    seconds, per_image = 0, {}
-    for config, n in zip(configs, epochs):
+    seconds, per_image = {}, {}
+    for run, config in missing.items():
         # Steps with labels take longer; whether all or some are given makes no difference.
         kind = (config.mode, config.labels_kind == "none", config.batch_size, config.optimizer)
         if kind not in per_image:
             per_image[kind] = seconds_per_image(config, dataset)
         mode = make_mode(config, dataset.image_shape, dataset.classes)
-        seconds += per_image[kind] * images_per_epoch(mode, n_training(config, dataset)) * n
+        images = images_per_epoch(mode, n_training(config, dataset))
+        seconds[run] = per_image[kind] * images * left[run]
     return seconds
