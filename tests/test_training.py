@@ -137,6 +137,41 @@ def test_each_phase_changes_exactly_its_networks(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_phases_as_one_operation_learn_what_their_parts_do(kind, monkeypatch):
+    """A graph with memory of its own, and with noise in it, has had a wrong gradient of MXNet."""
+    settings = {"optimizer": "sgd", "code_noise": 0.3, "code_noise_decay": "linear"}
+    if KINDS[kind].get("arch") != "conv":
+        settings["hidden_noise"] = 0.2
+    learnt, measured = [], []
+    for hybridize in (mx.gluon.HybridBlock.hybridize, lambda *given, **more: None):
+        monkeypatch.setattr(mx.gluon.HybridBlock, "hybridize", hybridize)
+        mode = kind_model(kind, **settings).mode
+        learn = Learner(mode)
+        for epoch in (1, 2):
+            told = mode.step(one_batch(mode, epoch=epoch), learn)
+        learnt.append(values(mode))
+        measured.append([told[name].asscalar() for name in mode.metrics])
+    np.testing.assert_allclose(*measured, rtol=1e-4, atol=1e-6)
+    for name, arrays in learnt[0].items():
+        for key, array in arrays.items():
+            np.testing.assert_allclose(array, learnt[1][name][key], rtol=1e-3, atol=1e-6)
+
+
+def test_a_phase_with_less_than_before(monkeypatch):
+    """What it is given may change from call to call, and so may the number of images."""
+    mode, learn, images, _, condition = prepared(labels=20)
+    guesses = nd.zeros((6, 10))
+    first = fool(mode, lambda *given: None, images, condition, guesses)
+    again = fool(mode, lambda *given: None, images, condition)
+    few = fool(mode, lambda *given: None, images[:4], condition[:4])
+    assert first[0].asscalar() == again[0].asscalar() != few[0].asscalar()
+    with mx.autograd.pause():
+        codes = mode.encode(images[:4])
+        expected, _ = mode.game.fool(codes, condition[:4])
+    assert few[0].asscalar() == pytest.approx(expected.asscalar(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_using_a_model_changes_nothing(kind):
     model = kind_model(kind, init_std=0.1)
     images = np.random.default_rng(0).random((6, model.n_pixels))

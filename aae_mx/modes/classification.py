@@ -18,6 +18,7 @@ from aae_mx import backend
 from aae_mx.errors import ConfigError
 from aae_mx.hints import Batch, Block, Config, Exports, Generator, Labels, Learn, NDArray, Pair
 from aae_mx.modes import latents
+from aae_mx.modes.latents import noise_of
 from aae_mx.modes.mode import Mode
 
 
@@ -48,8 +49,7 @@ class Classification(Mode):
 
     def build(self) -> dict[str, Block]:
         self.latents = latents.Latents(self, self.config.style_dim)
-        networks = self.autoencoder(len(self.kinds) + self.config.style_dim)
-        return {**networks, **self.latents.networks}
+        return self.latents.networks
 
     def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
         return self.latents.draw(rng, labels, left)
@@ -58,10 +58,7 @@ class Classification(Mode):
         latents = self.latents
         own, images, again = latents.views(batch)
 
-        with backend.mx.autograd.record():
-            logits, z = latents.heads(images, own)
-            y = backend.mx.nd.softmax(logits)
-            loss, l2 = self.reconstruction_loss(latents.decoder_logits(z, y), images)
+        loss, l2, z, y = latents.reconstruct(images=images, **noise_of(own))
         learn(loss, "encoder", "decoder")
         self.codes, y = z.detach(), y.detach()
 

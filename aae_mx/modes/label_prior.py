@@ -66,6 +66,7 @@ class LabelPrior(Mode):
     def build(self) -> dict[str, Block]:
         from aae_mx.networks.game import Game
         from aae_mx.networks.perceptrons import Classifier
+        from aae_mx.networks.phase import Phase
 
         config, n_labels = self.config, len(self.classes)
         self.labels_are_pieces = config.labels != "none"
@@ -90,6 +91,9 @@ class LabelPrior(Mode):
         # Gradients of both phases differ in size; in the original they share one Adam.
         self.optimizers["generator"] = Moves(("encoder",), "generator_rate", True)
         self.shares = {"generator": "encoder"} if config.encoder_adam == "shared" else {}
+        encoder, decoder, *others = networks.values()
+        self.reconstruct = Phase(self._reconstruct, encoder, decoder)
+        self.deceive = Phase(self._deceive, encoder, *others)
         return networks
 
     def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
@@ -138,19 +142,23 @@ class LabelPrior(Mode):
 
     def reconstruction_phase(self, images: NDArray, hidden_noise: MaybeArray, learn: Learn) -> Pair:
         """Train encoder and decoder to give ``images`` (N, pixels) back; keeps the codes."""
-        with backend.mx.autograd.record():
-            codes = self.encode_with(hidden_noise, images)
-            loss, l2 = self.reconstruction_loss(self.networks["decoder"](codes), images)
+        loss, l2, codes = self.reconstruct(images=images, noise=hidden_noise)
         learn(loss, "encoder", "decoder")
         self.codes = codes.detach()
         return loss, l2
+
+    def _reconstruct(self, F, given):
+        codes = self.encode_with(given.noise, given.images)
+        loss, l2 = self.reconstruction_loss(self.networks["decoder"](codes), given.images)
+        return loss, l2, F.BlockGrad(codes)
 
     def discriminator_phase(
         self, codes: NDArray, prior_codes: NDArray, condition: MaybeArray, learn: Learn
     ) -> Pair:
         """Train the discriminator to tell ``codes`` from ``prior_codes``, both (N, code_dim)."""
+        beside = () if condition is None else (condition,)
         with backend.mx.autograd.record():
-            loss, entropy, accuracy = self.game.tell(codes, prior_codes, condition)
+            loss, entropy, accuracy = self.game.tell(codes, prior_codes, *beside)
         learn(loss, "discriminator")
         return entropy, accuracy
 
@@ -178,23 +186,31 @@ class LabelPrior(Mode):
         generator in Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs
         (2017); ``guesses`` (N, labels), or None, are added to the labels that it has to tell.
         """
+        entropy, fooled, *total = self.deceive(
+            images=images,
+            hidden_noise=batch.generator_hidden_noise,
+            noise=batch.generator_noise,
+            condition=batch.condition,
+            guesses=guesses,
+        )
+        learn(total[0] if total else entropy, "generator")
+        return entropy, fooled
+
+    def _deceive(self, F, given):
         from aae_mx.networks.noise import noisy
 
-        with backend.mx.autograd.record():
-            # Encoded afresh: the encoder has changed since.
-            codes = self.encode_with(batch.generator_hidden_noise, images)
-            codes = noisy(codes, batch.generator_noise)
-            entropy, fooled = self.game.fool(codes, batch.condition)
-            loss = entropy
-            if self.classifier is not None:
-                # Without the entry that says "unknown".
-                labels = batch.condition[:, : len(self.classes)]
-                if guesses is not None:
-                    labels = labels + guesses
-                label_loss = self.label_loss(self.classifier(codes), labels)
-                loss = loss + self.config.classifier_weight * label_loss
-        learn(loss, "generator")
-        return entropy, fooled
+        # Encoded afresh: the encoder has changed since.
+        codes = noisy(self.encode_with(given.hidden_noise, given.images), given.noise)
+        beside = () if given.condition is None else (given.condition,)
+        entropy, fooled = self.game.fool(codes, *beside)
+        if self.classifier is None:
+            return entropy, fooled
+        # Without the entry that says "unknown".
+        labels = F.slice_axis(given.condition, axis=1, begin=0, end=len(self.classes))
+        if given.guesses is not None:
+            labels = labels + given.guesses
+        label_loss = self.label_loss(self.classifier(codes), labels)
+        return entropy, fooled, entropy + self.config.classifier_weight * label_loss
 
     def about(self) -> dict[str, Any]:
         return {"mode": self.name, "formulation": FORMULATIONS[self.config.labels_kind]}

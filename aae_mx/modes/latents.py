@@ -7,13 +7,16 @@ its parts in the order of its own phases.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
 from aae_mx import backend, priors
 from aae_mx.hints import Batch, Exports, Generator, Labels, Learn, Mode, NDArray, Operators, Pair
 from aae_mx.modes.mode import Moves
+
+if TYPE_CHECKING:
+    from aae_mx.networks.phase import Given
 
 # What a mode with both has, and what one with labels has besides.
 SETTINGS = (
@@ -57,28 +60,40 @@ def cluster_names(n: int) -> tuple[str, ...]:
 class Latents:
     """The heads of a mode's encoder and their games; ``dims``: of z. y is as wide as ``kinds``.
 
-    ``networks``: the discriminators, which the mode has among its own.
+    ``networks``: encoder, decoder and discriminators. The decoder takes ``n_decoded`` numbers, y
+    and z if that is None.
     """
 
-    def __init__(self, mode: Mode, dims: int) -> None:
+    def __init__(self, mode: Mode, dims: int, n_decoded: Optional[int] = None) -> None:
         from aae_mx.networks.game import Game
         from aae_mx.networks.losses import ConsistencyLoss, InformationLoss
+        from aae_mx.networks.phase import Phase
 
         self.mode, self.n_kinds, self.dims = mode, len(mode.kinds), dims
         self.networks = {
+            **mode.autoencoder(self.n_kinds + dims, n_decoded),
             "kind": mode.discriminator(self.n_kinds),
             "style": mode.discriminator(dims),
         }
-        self.kind, self.style = (Game(network) for network in self.networks.values())
+        encoder, decoder, *discriminators = self.networks.values()
+        self.kind, self.style = map(Game, discriminators)
         self.consistency = ConsistencyLoss()
         self.information = InformationLoss(mode.config.information_balance)
+        self.reconstruct = Phase(self._reconstruct, encoder, decoder)
+        self.tell = Phase(self._tell, *discriminators)
+        self.fool = Phase(self._fool, encoder, *discriminators)
+        self.tell_labels = Phase(self._tell_labels, encoder)
 
-    def heads(self, images: NDArray, batch: Optional[Batch] = None, phase: str = "") -> Pair:
-        """Logits of y (N, kinds) and z (N, dims) of images; in training with a phase's noise."""
-        if batch is not None and f"{phase}input_noise" in batch:
-            images = images + batch[f"{phase}input_noise"]
-        noise = batch and batch.get(f"{phase}hidden_noise")
-        return self.split(backend.mx.nd, self.mode.encode_with(noise, images))
+    def heads(self, images: NDArray) -> Pair:
+        """Logits of y (N, kinds) and z (N, dims) of images."""
+        return self.split(backend.mx.nd, self.mode.encode_with(None, images))
+
+    def noisy_heads(self, F: Operators, given: Given) -> Pair:
+        """The same in a Phase, of the images that it is given, with the noise that it is given."""
+        from aae_mx.networks.noise import noisy
+
+        images = noisy(given.images, given.input_noise)
+        return self.split(F, self.mode.encode_with(given.hidden_noise, images))
 
     def split(self, F: Operators, both: NDArray) -> Pair:
         """What an encoder gives, (N, kinds + dims), in two."""
@@ -167,6 +182,13 @@ class Latents:
             return own, images, images
         return own, images, warped(batch.images, shape, batch.other_maps)
 
+    def _reconstruct(self, F, given):
+        """What encoder and decoder have to learn: the loss, L2, z and y."""
+        logits, z = self.noisy_heads(F, given)
+        y = F.softmax(logits)
+        both = self.networks["decoder"](F.concat(y, z, dim=1))
+        return (*self.mode.reconstruction_loss(both, given.images), F.BlockGrad(z), F.BlockGrad(y))
+
     def play(
         self, again: NDArray, y: NDArray, z: NDArray, batch: Batch, learn: Learn
     ) -> tuple[NDArray, ...]:
@@ -174,43 +196,45 @@ class Latents:
 
         ``y``, ``z``: of the images of ``batch``, without gradients; ``again``: these warped anew.
         """
-        record = backend.mx.autograd.record
-        with record():
-            loss, told = self.tell(y, z, batch)
+        names = ("kinds", "kind_noise", "styles", "style_noise")
+        loss, *told = self.tell(y=y, z=z, **{name: batch.get(name) for name in names})
         learn(loss, "kind", "style")
-        with record():
-            # Encoded afresh: the encoder has changed since.
-            logits, z = self.heads(again[: len(y)], batch, "generator_")
-            loss, fooled = self.fool(logits, z, y, batch)
+        loss, *fooled = self.fool(
+            images=again[: len(y)],
+            before=y if self.consistent else None,
+            kind_noise=batch.generator_kind_noise,
+            style_noise=batch.generator_style_noise,
+            **noise_of(batch, "generator_"),
+        )
         learn(loss, "generator")
         return (*told, *fooled)
 
-    def tell(self, y: NDArray, z: NDArray, batch: Batch) -> tuple[NDArray, tuple[NDArray, ...]]:
-        """While recording, what the discriminators have to learn: the loss, and four metrics."""
+    def _tell(self, F, given):
+        """What the discriminators have to learn: the loss, and four metrics."""
         from aae_mx.networks.noise import noisy
 
-        kind = self.kind.tell(noisy(y, batch.kind_noise), batch.kinds)
-        style = self.style.tell(noisy(z, batch.style_noise), batch.styles)
-        return kind[0] + style[0], (*kind[1:], *style[1:])
+        kind = self.kind.tell(noisy(given.y, given.kind_noise), given.kinds)
+        style = self.style.tell(noisy(given.z, given.style_noise), given.styles)
+        return (kind[0] + style[0], *kind[1:], *style[1:])
 
-    def fool(
-        self, logits: NDArray, z: NDArray, before: NDArray, batch: Batch
-    ) -> tuple[NDArray, tuple[NDArray, ...]]:
-        """While recording, what the generator has to learn: the loss, and three metrics.
+    def _fool(self, F, given):
+        """What the generator has to learn: the loss, and three metrics.
 
         ``before``: y of the same images warped otherwise.
         """
         from aae_mx.networks.noise import noisy
 
-        config, y = self.mode.config, backend.mx.nd.softmax(logits)
-        entropy, kind_fooled = self.kind.fool(noisy(y, batch.generator_kind_noise))
-        more, style_fooled = self.style.fool(noisy(z, batch.generator_style_noise))
+        # Encoded afresh: the encoder has changed since.
+        logits, z = self.noisy_heads(F, given)
+        config, y = self.mode.config, F.softmax(logits)
+        entropy, kind_fooled = self.kind.fool(noisy(y, given.kind_noise))
+        more, style_fooled = self.style.fool(noisy(z, given.style_noise))
         loss = config.kind_weight * entropy + config.style_weight * more
         if self.consistent:
-            loss = loss + config.consistency_weight * self.consistency(logits, before)
+            loss = loss + config.consistency_weight * self.consistency(logits, given.before)
         if config.information_weight:
             loss = loss + config.information_weight * self.information(logits)
-        return loss, (entropy + more, kind_fooled, style_fooled)
+        return loss, entropy + more, kind_fooled, style_fooled
 
     def learn_labels(self, images: NDArray, y: NDArray, batch: Batch, learn: Learn) -> Pair:
         """The phase of classification on ``images`` (N, pixels), warped ones of ``batch``.
@@ -218,22 +242,54 @@ class Latents:
         ``y``: what the first of them were before, for pseudo-labels. Returns the cross-entropy of
         the images with a label and the share of them that is told wrong.
         """
-        nd, config, loss_of = backend.mx.nd, self.mode.config, self.mode.label_loss
-        targets, known = batch.labels, nd.maximum(nd.sum(batch.labels), 1)
+        config, guessed = self.mode.config, {}
         if config.pseudo_label_weight and config.labels_kind == "some":
             weight = (1 - batch.left) * config.pseudo_label_weight
-            guesses = nd.zeros_like(targets)
-            guesses[: len(y)] = self.guess(y, targets[: len(y)])
-            # Those with a label weigh as much, however many the others are.
-            targets = targets + weight * guesses * known / len(y)
-        with backend.mx.autograd.record():
-            logits, _ = self.heads(images, batch, "classifier_")
-            loss = loss_of(logits, targets) * len(images) / known
+            guessed = {"y": y, "weight": backend.mx.nd.full((1, 1), weight, ctx=y.context)}
+        loss, entropy, wrong = self.tell_labels(
+            images=images, labels=batch.labels, **guessed, **noise_of(batch, "classifier_")
+        )
         learn(loss, "classifier")
-        entropy = loss_of(logits, batch.labels) * len(images) / known
-        right = nd.sum(nd.pick(batch.labels, nd.argmax(logits, axis=1), axis=1)) / known
-        return entropy, 1 - right
+        return entropy, wrong
 
-    def guess(self, y: NDArray, labels: NDArray) -> NDArray:
-        """What the encoder is sure of for images without a label (Sohn et al.), one-hot."""
-        return (y > SURE) * (1 - backend.mx.nd.sum(labels, axis=1, keepdims=True))
+    def _tell_labels(self, F, given):
+        labels, loss_of = given.labels, self.mode.label_loss
+        known = F.maximum(F.sum(labels), 1)
+        targets = labels
+        if given.y is not None:
+            guesses = F.broadcast_mul(given.weight, self.guess(F, given.y, labels))
+            # Those with a label weigh as much, however many the others are.
+            guesses = F.broadcast_mul(guesses, F.reshape(known, (1, 1)))
+            guesses = F.broadcast_div(guesses, F.reshape(_number_of(F, given.y), (1, 1)))
+            targets = labels + guesses
+        logits, _ = self.noisy_heads(F, given)
+        n = _number_of(F, labels)
+        loss = loss_of(logits, targets) * n / known
+        logits = F.BlockGrad(logits)
+        entropy = loss_of(logits, labels) * n / known
+        right = F.sum(F.pick(labels, F.argmax(logits, axis=1), axis=1)) / known
+        return loss, entropy, 1 - right
+
+    def guess(self, F: Operators, y: NDArray, labels: NDArray) -> NDArray:
+        """What the encoder is sure of for images without a label (Sohn et al.), one-hot.
+
+        For as many images as there are ``labels``: zeros for those at the end, after the ones of y.
+        """
+        own = labels
+        if drawn := self.mode.labelled_per_batch:
+            own = F.slice_axis(labels, axis=0, begin=0, end=-drawn)
+        sure = F.broadcast_mul(y > SURE, 1 - F.sum(own, axis=1, keepdims=True))
+        if not drawn:
+            return sure
+        others = F.zeros_like(F.slice_axis(labels, axis=0, begin=-drawn, end=None))
+        return F.concat(sure, others, dim=0)
+
+
+def noise_of(batch: Batch, phase: str = "") -> dict[str, Any]:
+    """The noise on images and hidden units of a phase, by the names that ``noisy_heads`` knows."""
+    return {name: batch.get(phase + name) for name in ("input_noise", "hidden_noise")}
+
+
+def _number_of(F, rows):
+    """How many rows there are, (1,)."""
+    return F.sum(F.ones_like(F.slice_axis(rows, axis=1, begin=0, end=1)))

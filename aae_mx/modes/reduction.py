@@ -21,6 +21,7 @@ from aae_mx import backend
 from aae_mx.errors import ConfigError
 from aae_mx.hints import Batch, Block, Config, Exports, Generator, Labels, Learn, NDArray
 from aae_mx.modes import latents
+from aae_mx.modes.latents import noise_of
 from aae_mx.modes.mode import Mode, Moves
 from aae_mx.settings import Setting
 
@@ -80,10 +81,11 @@ class Reduction(Mode):
     def build(self) -> dict[str, Block]:
         from aae_mx.networks.losses import HeadCost
         from aae_mx.networks.perceptrons import FixedHeads, Heads
+        from aae_mx.networks.phase import Phase
 
         config, m, n = self.config, len(self.kinds), self.config.code_dim
-        self.latents = latents.Latents(self, n)
-        networks = {**self.autoencoder(m + n, n), **self.latents.networks}
+        self.latents = latents.Latents(self, n, n_decoded=n)
+        networks = dict(self.latents.networks)
         self.optimizers, self.metrics = dict(latents.OPTIMIZERS), latents.METRICS
         self.bar, self.line = latents.BAR, latents.LINE
         self.measures = ("clusters", "kinds", "match", "neighbours", "reconstruction", "samples")
@@ -97,6 +99,8 @@ class Reduction(Mode):
             self.head_cost = HeadCost(m, config.head_distance)
             self.optimizers["heads"] = Moves(("heads",), "head_rate")
             self.metrics = (*self.metrics, "head_cost")
+        used = [networks[name] for name in ("encoder", "decoder", "heads") if name in networks]
+        self.reconstruct = Phase(self._reconstruct, *used)
         if config.labels != "none":
             self.optimizers.update(latents.LABEL_OPTIMIZERS)
             self.metrics = (*self.metrics, *latents.LABEL_METRICS)
@@ -112,16 +116,9 @@ class Reduction(Mode):
         latents = self.latents
         own, images, again = latents.views(batch)
 
-        with backend.mx.autograd.record():
-            logits, z = latents.heads(images, own)
-            y = backend.mx.nd.softmax(logits)
-            codes = self.heads(y) + z
-            loss, l2 = self.reconstruction_loss(self.networks["decoder"](codes), images)
-            costs = []
-            if not self.config.fixed_heads:
-                costs.append(self.head_cost(self.heads.rows(self.ctx)))
-            total = sum(costs, loss)
-        learn(total, "encoder", "decoder", *(["heads"] if costs else []))
+        total, loss, l2, *found, z, y = self.reconstruct(images=images, **noise_of(own))
+        learn(total, "encoder", "decoder", *([] if self.config.fixed_heads else ["heads"]))
+        codes, *costs = found
         self.codes, y, z = codes.detach(), y.detach(), z.detach()
 
         played = latents.play(again, y, z, own, learn)
@@ -130,6 +127,17 @@ class Reduction(Mode):
         if self.config.labels != "none":
             labels = latents.learn_labels(again, y, batch, learn)
         return dict(zip(self.metrics, (loss, l2, *played, *costs, *labels)))
+
+    def _reconstruct(self, F, given):
+        logits, z = self.latents.noisy_heads(F, given)
+        y = F.softmax(logits)
+        codes = self.heads(y) + z
+        loss, l2 = self.reconstruction_loss(self.networks["decoder"](codes), given.images)
+        costs = []
+        if not self.config.fixed_heads:
+            costs.append(self.head_cost(self.heads(F.eye(len(self.kinds)))))
+        found = (loss, l2, codes, *costs, z, y)
+        return (sum(costs, loss), *map(F.BlockGrad, found))
 
     def encode(self, images: NDArray) -> NDArray:
         z, y = self.latents.represent(images)

@@ -78,12 +78,16 @@ class Style(Mode):
 
     def build(self) -> dict[str, Block]:
         from aae_mx.networks.game import Game
+        from aae_mx.networks.phase import Phase
 
         n_labels, dims = len(self.classes), self.config.style_dim
         networks = self.autoencoder(dims, n_labels + dims)
         n_conditions = n_labels if self.config.label_discriminator else 0
         networks["style"] = self.discriminator(dims, n_conditions)
         self.game = Game(networks["style"])
+        encoder, decoder, discriminator = networks.values()
+        self.reconstruct = Phase(self._reconstruct, encoder, decoder)
+        self.deceive = Phase(self._deceive, encoder, discriminator)
         return networks
 
     def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
@@ -103,27 +107,39 @@ class Style(Mode):
     def step(self, batch: Batch, learn: Learn) -> dict[str, NDArray]:
         from aae_mx.networks.noise import noisy, warped
 
-        record = backend.mx.autograd.record
         images = warped(batch.images, self.image_shape, batch.maps)
-        beside = batch.labels if self.config.label_discriminator else None
+        beside = (batch.labels,) if self.config.label_discriminator else ()
 
-        with record():
-            z = self.encode_with(batch.hidden_noise, images)
-            loss, l2 = self.reconstruction_loss(self.logits(z, batch.labels), images)
+        loss, l2, z = self.reconstruct(images=images, noise=batch.hidden_noise, labels=batch.labels)
         learn(loss, "encoder", "decoder")
         self.codes = z.detach()
 
-        with record():
+        with backend.mx.autograd.record():
             codes = noisy(self.codes, batch.code_noise)
-            loss_of_both, *told = self.game.tell(codes, batch.styles, beside)
+            loss_of_both, *told = self.game.tell(codes, batch.styles, *beside)
         learn(loss_of_both, "style")
 
-        with record():
-            # Encoded afresh: the encoder has changed since.
-            z = self.encode_with(batch.generator_hidden_noise, images)
-            fooling, fooled = self.game.fool(noisy(z, batch.generator_noise), beside)
+        fooling, fooled = self.deceive(
+            images=images,
+            hidden_noise=batch.generator_hidden_noise,
+            noise=batch.generator_noise,
+            labels=batch.labels if beside else None,
+        )
         learn(fooling, "generator")
         return dict(zip(self.metrics, (loss, l2, *told, fooling, fooled)))
+
+    def _reconstruct(self, F, given):
+        z = self.encode_with(given.noise, given.images)
+        logits = self.networks["decoder"](F.concat(given.labels, z, dim=1))
+        return (*self.reconstruction_loss(logits, given.images), F.BlockGrad(z))
+
+    def _deceive(self, F, given):
+        from aae_mx.networks.noise import noisy
+
+        # Encoded afresh: the encoder has changed since.
+        z = self.encode_with(given.hidden_noise, given.images)
+        beside = () if given.labels is None else (given.labels,)
+        return self.game.fool(noisy(z, given.noise), *beside)
 
     def logits(self, codes: NDArray, kinds: NDArray) -> NDArray:
         return self.networks["decoder"](backend.mx.nd.concat(kinds, codes, dim=1))

@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aae_mx.backend import mx
-from aae_mx.hints import Block, MaybeArray, NDArray, Pair
+from aae_mx.hints import Block, MaybeArray, NDArray, Operators, Pair
 from aae_mx.networks.losses import AdversarialLoss
 
-nd = mx.nd
+HybridBlock: Any = mx.gluon.HybridBlock
 
 
 class Game:
     """A discriminator learns to tell codes from prior samples, an encoder to deceive it.
 
-    ``beside``: what stands beside the codes for a discriminator with conditions, (N,
-    n_conditions), or None. Both are called while MXNet records.
+    Both are called while MXNet records, with arrays, or with symbols in a Phase. ``beside``: what
+    stands beside the codes for a discriminator with conditions, (N, n_conditions), or None.
+
+    ``tell(fake, real, beside=None)``: what the discriminator has to learn, to answer 0 for ``fake``
+    and 1 for ``real``, (N, D): the loss, and the mean cross-entropy and the accuracy over both.
+    ``fool(fake, beside=None)``: what the encoder has to learn, to make it answer 1 for ``fake``:
+    the discriminator's cross-entropy, which is the loss, and the share that fools it.
     """
 
     def __init__(self, discriminator: Block) -> None:
+        self.tell, self.fool = _Tell(discriminator), _Fool(discriminator)
+
+
+class _Turn(HybridBlock):
+    def __init__(self, discriminator: Block) -> None:
+        super().__init__()
         self.discriminator, self.loss = discriminator, AdversarialLoss()
+        self.hybridize(static_alloc=True, static_shape=True)
 
-    def tell(
-        self, fake: NDArray, real: NDArray, beside: MaybeArray = None
+    def answer(self, codes: NDArray, beside: MaybeArray) -> NDArray:
+        return self.discriminator(codes, *(() if beside is None else (beside,)))
+
+
+class _Tell(_Turn):
+    def hybrid_forward(
+        self, F: Operators, fake: NDArray, real: NDArray, beside: MaybeArray = None
     ) -> tuple[NDArray, NDArray, NDArray]:
-        """What the discriminator has to learn: answer 0 for ``fake`` and 1 for ``real``, (N, D).
-
-        Returns the loss, and the mean cross-entropy and the accuracy over both.
-        """
-        n = len(fake)
-        targets = nd.concat(nd.zeros((n, 1), fake.context), nd.ones((n, 1), fake.context), dim=0)
-        beside = None if beside is None else nd.concat(beside, beside, dim=0)
-        logits = self._answer(nd.concat(fake, real, dim=0), beside)
-        entropy, accuracy = self.loss(logits, targets)
+        zero, one = F.zeros_like(_column(F, fake)), F.ones_like(_column(F, real))
+        beside = None if beside is None else F.concat(beside, beside, dim=0)
+        logits = self.answer(F.concat(fake, real, dim=0), beside)
+        entropy, accuracy = self.loss(logits, F.concat(zero, one, dim=0))
         # The original adds the gradients of two passes, each a mean over its N codes; this is
         # the mean over 2 N.
         return 2 * entropy, entropy, accuracy
 
-    def fool(self, fake: NDArray, beside: MaybeArray = None) -> Pair:
-        """What the encoder has to learn: make it answer 1 for ``fake``.
 
-        Returns the discriminator's cross-entropy, which is the loss, and the share that fools it.
-        """
-        return self.loss(self._answer(fake, beside), nd.ones((len(fake), 1), fake.context))
+class _Fool(_Turn):
+    def hybrid_forward(self, F: Operators, fake: NDArray, beside: MaybeArray = None) -> Pair:
+        return self.loss(self.answer(fake, beside), F.ones_like(_column(F, fake)))
 
-    def _answer(self, codes, beside):
-        return self.discriminator(codes, *(() if beside is None else (beside,)))
+
+def _column(F, rows):
+    """As many numbers as there are rows, (N, 1)."""
+    return F.slice_axis(rows, axis=1, begin=0, end=1)

@@ -55,8 +55,12 @@ def _wave_planes(shape, ctx):
 
 
 def noisy(values: NDArray, noise: MaybeArray) -> NDArray:
-    """``values`` with noise added, or as they are if there is none."""
-    return values if noise is None else values + noise
+    """``values`` with noise added, or as they are if there is none; arrays, or symbols."""
+    if noise is None:
+        return values
+    # Not +: in a graph with memory of its own MXNet then takes a wrong gradient, where one of the
+    # two has none.
+    return (mx.sym if isinstance(values, mx.sym.Symbol) else nd).broadcast_add(values, noise)
 
 
 def warped(images: NDArray, shape: Shape, maps: MaybeArray) -> NDArray:

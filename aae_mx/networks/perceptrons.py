@@ -10,7 +10,7 @@ import math
 from typing import Any, Sequence
 
 from aae_mx.backend import mx
-from aae_mx.hints import Block, Context, MaybeArray, NDArray, Operators
+from aae_mx.hints import Block, MaybeArray, NDArray, Operators
 
 nn: Any = mx.gluon.nn
 
@@ -117,10 +117,6 @@ class Heads(nn.HybridBlock):
 
     def hybrid_forward(self, F: Operators, kinds: NDArray) -> NDArray:
         return self.layer(kinds)
-
-    def rows(self, ctx: Context) -> NDArray:
-        """W, (kinds, code_dim)."""
-        return self.layer.weight.data(ctx).T
 
 
 class FixedHeads(nn.HybridBlock):
