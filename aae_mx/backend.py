@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from aae_mx.errors import ConfigError, InputError
-from aae_mx.hints import Context
+from aae_mx.hints import Context, NDArray
 from aae_mx.threads import Neighbours, check_environment, usable_cores
 
 
@@ -129,6 +129,11 @@ def _mxnet():
     if "mx" not in globals():
         globals()["mx"] = _load_mxnet()
     return globals()["mx"]
+
+
+def rows_of(array: NDArray, start: int, stop: int) -> NDArray:
+    """A view of rows of an NDArray: ``array[start:stop]`` takes several times as long."""
+    return array._slice(start, stop)
 
 
 def n_threads() -> int:

@@ -200,7 +200,7 @@ class Latents:
         loss, *told = self.tell(y=y, z=z, **{name: batch.get(name) for name in names})
         learn(loss, "kind", "style")
         loss, *fooled = self.fool(
-            images=again[: len(y)],
+            images=backend.rows_of(again, 0, len(y)),
             before=y if self.consistent else None,
             kind_noise=batch.generator_kind_noise,
             style_noise=batch.generator_style_noise,

@@ -7,7 +7,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from aae_mx.backend import mx
+from aae_mx.backend import mx, rows_of
 from aae_mx.hints import Config, Generator, MaybeArray, Mode, NDArray, Shape
 
 nd = mx.nd
@@ -134,5 +134,5 @@ class Stretches:
 
     def __getitem__(self, rows: slice) -> NDArray:
         n, offset = rows.stop - rows.start, int(self.offsets[rows.start // self.batch_size])
-        noise = self.bank[offset : offset + n * self.units].reshape((n, self.units))
+        noise = rows_of(self.bank, offset, offset + n * self.units).reshape((n, self.units))
         return self.scale[rows.start] * noise

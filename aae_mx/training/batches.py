@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional
 
 import numpy as np
 
-from aae_mx.backend import mx, settle_threads
+from aae_mx.backend import mx, rows_of, settle_threads
 from aae_mx.data import check_whole, labelled_subset, release_pages
 from aae_mx.data.scale import AS_PIXELS, Scale
 from aae_mx.errors import ConfigError
@@ -34,7 +34,8 @@ class Batch(dict):
 
     def first(self, n: int) -> Batch:
         """The same of the first ``n`` images only."""
-        cut = {name: v[:n] for name, v in self.items() if isinstance(v, nd.NDArray)}
+        arrays = {name: v for name, v in self.items() if isinstance(v, nd.NDArray)}
+        cut = {name: rows_of(array, 0, n) for name, array in arrays.items()}
         return Batch({**self, **cut})
 
 
@@ -119,14 +120,19 @@ def epoch_batches(
     settle_threads(at_once=True)
     for start in range(0, n, config.batch_size):
         settle_threads()
-        rows = slice(start, min(start + config.batch_size, n))
+        stop = min(start + config.batch_size, n)
         if in_memory:
-            batch = nd.take(images, order[rows])
+            batch = nd.take(images, rows_of(order, start, stop))
         else:
             check_whole(images)
-            batch = nd.array(scale.apply(images[order[rows]]), ctx=ctx)
+            batch = nd.array(scale.apply(images[order[start:stop]]), ctx=ctx)
             release_pages(images)
-        cut = {name: values[rows] for name, values in drawn.items()}
+        cut = {
+            name: rows_of(values, start, stop)
+            if isinstance(values, nd.NDArray)
+            else values[start:stop]
+            for name, values in drawn.items()
+        }
         yield Batch(images=batch, left=left[start], **cut)
 
 
