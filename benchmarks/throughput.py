@@ -1,4 +1,4 @@
-"""How fast a training step is: by phase, beside the machine's ceiling and a PyTorch peer.
+"""How fast a training step is: by phase, beside a bound of the machine, and beside its peers.
 
     python benchmarks/throughput.py --steps 300 [--labels] [--peer]
     python benchmarks/throughput.py --steps 50 --conv [--peer]
@@ -6,10 +6,14 @@
 The step is the full three-phase one at the reference sizes (784-1000-1000-2, batch 100), or,
 with --conv, of the convolutional networks at their defaults on 64 × 64 pixels in colour (batch
 64; only the step and the peer are measured then).
-The ceiling is measured in the same run: the time of the step's matrix products at the best
-rate seen at these shapes, plus that of the bytes which the optimizer must move at the rate
-of a copy. The peer (benchmarks/torch_aae.py, needs the extra "bench") runs in turn with this
-program, A B A B, in processes of their own; the ratio is that of the medians.
+
+The bound is measured in the same run: no step can be faster than the time of its matrix products
+at the best rate that this machine reaches at any size, plus that of the bytes which the optimizer
+has to move at the rate at which it moves them when all of them are in a cache.
+
+The peers are the same step in PyTorch (torch_aae.py: as it is, through torch.compile, in bfloat16)
+and in JAX (jax_aae.py), and need the extra "bench". All run in turn, A B C A B C, in processes of
+their own; the ratios are those of the medians.
 """
 
 from __future__ import annotations
@@ -30,6 +34,23 @@ HERE = Path(__file__).parent
 BATCH, CONV_BATCH = 100, 64
 # The step is measured so many times, and the median taken.
 STRETCHES = 5
+# Of a weight by Adam: weight, mean and square are read and written, the gradient is read.
+BYTES_OF_AN_UPDATE = 7 * 4
+TORCH, JAX = "torch_aae.py", "jax_aae.py"
+PEERS = {
+    "torch": [TORCH],
+    "torch_compile": [TORCH, "--compile"],
+    "torch_bf16": [TORCH, "--bf16"],
+    "torch_compile_bf16": [TORCH, "--compile", "--bf16"],
+    "jax": [JAX],
+}
+CONV_PEERS = {
+    "torch": [TORCH],
+    "torch_channels_last": [TORCH, "--channels-last"],
+    "torch_compile": [TORCH, "--compile"],
+    "torch_compile_channels_last": [TORCH, "--compile", "--channels-last"],
+    "jax": [JAX],
+}
 
 
 @click.command()
@@ -42,7 +63,13 @@ STRETCHES = 5
 )
 @click.option("--labels", is_flag=True, help="Condition the discriminator on ten labels.")
 @click.option("--conv", is_flag=True, help="Of the convolutional networks, without labels.")
-@click.option("--peer", is_flag=True, help="Also run the PyTorch peer, and print the ratio.")
+@click.option("--peer", is_flag=True, help="Also run the peers, and print the ratio to each.")
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice(sorted({*PEERS, *CONV_PEERS})),
+    help="A peer to leave out, as bfloat16 where the processor has none. Can be given again.",
+)
 @click.option(
     "--rounds",
     default=3,
@@ -51,19 +78,21 @@ STRETCHES = 5
     help="Turns of each with --peer.",
 )
 @click.option("--only-step", is_flag=True, help="Only samples per second.")
-def main(steps, labels, conv, peer, rounds, only_step):
+def main(steps, labels, conv, peer, without, rounds, only_step):
     """Measure the speed of the training step."""
     if conv and labels:
         raise click.UsageError("--conv is measured without --labels")
     if peer:
-        try:
-            importlib.import_module("torch")
-        except ImportError as error:
-            raise click.ClickException(
-                "the peer needs PyTorch, which is not installed; install it with "
-                f"{sys.executable} -m pip install -e '.[bench]'"
-            ) from error
-        compare(steps, ["--labels"] * labels + ["--conv"] * conv, rounds)
+        for module, name in (("torch", "PyTorch"), ("jax", "JAX"), ("optax", "Optax")):
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                raise click.ClickException(
+                    f"the peers need {name}, which is not installed; install it with "
+                    f"{sys.executable} -m pip install -e '.[bench]'"
+                ) from error
+        peers = {n: c for n, c in (CONV_PEERS if conv else PEERS).items() if n not in without}
+        compare(peers, steps, ["--labels"] * labels + ["--conv"] * conv, rounds)
         return
     stretch = -(-steps // STRETCHES)
     if conv:
@@ -79,10 +108,10 @@ def main(steps, labels, conv, peer, rounds, only_step):
     click.echo(f"aae_mx_samples_per_s={BATCH / statistics.median(times):.0f}")
     if not only_step:
         parts(setting, steps)
-        ceiling = ceiling_of(setting["model"])
-        click.echo(f"fraction_of_ceiling={ceiling / statistics.median(times):.3f}")
-        # The ceiling is made of best rates; on a shared machine the median is not.
-        click.echo(f"fraction_of_ceiling_in_the_best_stretch={ceiling / min(times):.3f}")
+        bound = bound_of(setting["model"])
+        click.echo(f"fraction_of_the_bound={bound / statistics.median(times):.3f}")
+        # The bound is made of best rates; on a shared machine the median is not.
+        click.echo(f"fraction_of_the_bound_in_the_best_stretch={bound / min(times):.3f}")
         surroundings()
 
 
@@ -185,16 +214,21 @@ def parts(setting, steps):
     click.echo(f"{'compiled Adam':26} {'yes' if setting['compiled'] else 'no':>7}")
 
 
-def ceiling_of(model):
-    """Seconds that a step would take if its products and copies went at the best rates."""
+def bound_of(model):
+    """Seconds below which no step can be, see above."""
     flops, moved = work_of_a_step(model)
-    gemm, copy = gemm_rate(), copy_rate()
-    ceiling = flops / gemm + moved / copy
+    products, optimizer = product_rate(), adam_rate()
+    seconds = least_seconds(flops, moved, products, optimizer)
     click.echo(
-        f"{'ceiling':26} {1e3 * ceiling:7.2f} ms: {flops / 1e9:.2f} GFLOP at {gemm / 1e9:.0f} "
-        f"GFLOP/s, {moved / 1e6:.0f} MB at {copy / 1e9:.1f} GB/s"
+        f"{'bound':26} {1e3 * seconds:7.2f} ms: {flops / 1e9:.2f} GFLOP at {products / 1e9:.0f} "
+        f"GFLOP/s, {moved / 1e6:.0f} MB at {optimizer / 1e9:.1f} GB/s"
     )
-    return ceiling
+    return seconds
+
+
+def least_seconds(flops, moved, products, optimizer):
+    """The seconds of ``flops`` and of ``moved`` bytes, at so many of each a second."""
+    return flops / products + moved / optimizer
 
 
 def work_of_a_step(model):
@@ -217,15 +251,15 @@ def work_of_a_step(model):
         # In the generator phase the discriminator's weights need no gradient.
         + (encoder + 2 * whole["discriminator"])
     )
-    # Weight, mean and square are read and written, the gradient is read.
     updated = 2 * whole["encoder"] + whole["decoder"] + whole["discriminator"]
-    return 2 * BATCH * products, 7 * 4 * updated
+    return 2 * BATCH * products, BYTES_OF_AN_UPDATE * updated
 
 
-def gemm_rate():
-    """The best rate (FLOP/s) of MXNet's matrix products at the step's large shapes.
+def product_rate():
+    """The best rate (FLOP/s) of matrix products, of MXNet's or NumPy's, at any size.
 
-    Of each layer alone, again and again: forward, and forward with both gradients.
+    Of layers alone, again and again: forward, and forward with both gradients; at the step's batch
+    and at larger ones.
     """
     from aae_mx.backend import mx
 
@@ -238,30 +272,42 @@ def gemm_rate():
         y.backward(gradient)
 
     best = 0.0
-    for inputs, outputs in ((784, 1000), (1000, 1000), (1000, 784)):
-        x = mx.nd.random.normal(shape=(BATCH, inputs))
+    for batch, inputs, outputs in itertools.product((100, 400, 1600), (784, 1000), (1000, 2000)):
+        x = mx.nd.random.normal(shape=(batch, inputs))
         weight = mx.nd.random.normal(shape=(outputs, inputs))
-        gradient = mx.nd.random.normal(shape=(BATCH, outputs))
-        product = 2 * BATCH * inputs * outputs
-        for _ in range(5):
-            best = max(best, 40 * product / seconds(lambda x=x, w=weight: forward(x, w), 40))
+        gradient = mx.nd.random.normal(shape=(batch, outputs))
+        arrays = x.asnumpy(), weight.asnumpy().T.copy()
+        product = 2 * batch * inputs * outputs
+        repeats = max(3, 40 * 100 // batch)
         x.attach_grad()
         weight.attach_grad()
-        both = lambda x=x, w=weight, g=gradient: forward_and_backward(x, w, g)  # noqa: E731
-        for _ in range(5):
-            best = max(best, 40 * 3 * product / seconds(both, 40))
+        for share, work in (
+            (1, lambda x=x, w=weight: forward(x, w)),
+            (3, lambda x=x, w=weight, g=gradient: forward_and_backward(x, w, g)),
+            (1, lambda arrays=arrays: arrays[0] @ arrays[1]),
+        ):
+            for _ in range(4):
+                rate = repeats * share * product / seconds(work, repeats, warm_up=2)
+                best = max(best, rate)
     return best
 
 
-def copy_rate():
-    """Bytes per second, read and written, of a copy too large for the caches."""
-    source = np.ones(40_000_000, np.float32)
-    target = np.empty_like(source)
+def adam_rate():
+    """The best rate, in bytes per second, at which an update is done that a cache holds."""
+    from aae_mx.backend import mx
+    from aae_mx.training.optimizers import Adam
+
     best = 0.0
-    for _ in range(8):
-        start = time.perf_counter()
-        np.copyto(target, source)
-        best = max(best, 2 * source.nbytes / (time.perf_counter() - start))
+    for size in (50_000, 200_000, 1_000_000):
+        network = mx.gluon.nn.Dense(size, in_units=1, use_bias=False)
+        network.initialize()
+        adam = Adam({"weight": network.weight}, 0.5, 0.999, 1e-8, 5.0)
+        repeats = 20_000_000 // size
+        for _ in range(4):
+            rate = (
+                repeats * BYTES_OF_AN_UPDATE * size / seconds(lambda a=adam: a.step(0.0), repeats)
+            )
+            best = max(best, rate)
     return best
 
 
@@ -277,8 +323,8 @@ def surroundings():
         "from aae_mx.model import AAE\n"
         "from aae_mx.training import batches, loop, optimizers\n"
         "config = Config(); dataset = load_dataset(config)\n"
-        "mode = AAE(config, dataset.image_shape, dataset.classes).mode\n"
-        "images = loop.training_images(mode, dataset)\n"
+        "model = AAE(config, dataset.image_shape, dataset.classes); mode = model.mode\n"
+        "images = loop.training_images(mode, dataset, model.scale)\n"
         "batch = next(batches.epoch_batches(mode, images, None, 1))\n"
         "mode.step(batch, optimizers.Learner(mode)); loop.nd.waitall()\n"
     )
@@ -302,13 +348,12 @@ def surroundings():
         click.echo(f"{name:26} {time.perf_counter() - start:7.2f} s")
 
 
-def compare(steps, options, rounds):
-    """Run this program and the peer in turn and print the ratio of the medians."""
+def compare(peers, steps, options, rounds):
+    """Run this program and the peers in turn and print the ratios of the medians."""
     options = ["--steps", str(steps), *options]
-    commands = {
-        "aae_mx": [__file__, *options, "--only-step"],
-        "torch": [str(HERE / "torch_aae.py"), *options],
-    }
+    commands = {"aae_mx": [__file__, *options, "--only-step"]}
+    for name, (program, *how) in peers.items():
+        commands[name] = [str(HERE / program), *options, *how]
     rates = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
@@ -316,11 +361,13 @@ def compare(steps, options, rounds):
             found = re.search(r"samples_per_s=(\d+)", done.stdout)
             if not found:
                 last = (done.stderr.strip() or "no output").splitlines()[-1]
-                raise click.ClickException(f"{command[0]} failed: {last}")
+                raise click.ClickException(f"{' '.join(command)} failed: {last}")
             rates[name].append(int(found.group(1)))
             click.echo(f"{name}_samples_per_s={rates[name][-1]}")
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    click.echo(f"ratio_of_medians={medians['aae_mx'] / medians['torch']:.3f}")
+    for name in peers:
+        click.echo(f"ratio_to_{name}={medians['aae_mx'] / medians[name]:.3f}")
+    click.echo(f"ratio_to_the_fastest={medians['aae_mx'] / max(medians[n] for n in peers):.3f}")
 
 
 if __name__ == "__main__":

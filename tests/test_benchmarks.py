@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+from conftest import small_config
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 THROUGHPUT = BENCHMARKS / "throughput.py"
@@ -39,8 +40,26 @@ runpy.run_path({str(THROUGHPUT)!r}, run_name="__main__")
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.startswith("Error: the peer needs PyTorch") and "[bench]" in result.stderr
+    assert result.stderr.startswith("Error: the peers need PyTorch") and "[bench]" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_the_bound_by_hand():
+    """Of networks 3-2-2, 2-2-3 and 2-2-1 with batches of 100."""
+    from aae_mx.model import AAE
+
+    throughput = runpy.run_path(str(THROUGHPUT))
+    config = small_config(hidden=(2,), discriminator_hidden=(2,), code_dim=2)
+    flops, moved = throughput["work_of_a_step"](AAE(config, (1, 3), ()))
+    # Weights: encoder 6 + 4, decoder 4 + 6, discriminator 4 + 2. Forwards, and the gradients of
+    # weights and of inputs; but none of images, of codes that are given, and, where the generator
+    # learns, of the discriminator's weights.
+    reconstruction = (10 + 10 + 4) + (10 + 10 + 10)
+    discriminator = 2 * (6 + 6 + 2)
+    generator = (10 + 10 + 4) + (6 + 6)
+    assert flops == 2 * 100 * (reconstruction + discriminator + generator)
+    assert moved == 28 * (10 + 10 + 6 + 10)
+    assert throughput["least_seconds"](6e9, 2e9, 3e9, 4e9) == 2.5
 
 
 def test_busy_leaves_no_process_behind(tmp_path):
