@@ -1,9 +1,12 @@
-"""How much memory training on a large folder takes: the peak of each command's resident set.
+"""How much memory a training takes: the peak of the resident set of each command.
 
+    python benchmarks/memory.py --mnist [--peer] [-- any option of aae_mx.train]
     python benchmarks/memory.py [--images 100000] [-- any option of aae_mx.train]
 
-Makes a folder of so many JPEG files in colour in a temporary directory, decodes it, trains one
-epoch on it, draws the figures and evaluates; each command runs in a process of its own.
+Trains one epoch on MNIST, or on a folder of so many JPEG files in colour that it makes in a
+temporary directory; draws the figures and evaluates. Each command runs in a process of its own.
+--peer: also the programs that take the same steps in PyTorch and JAX (needs the extra "bench").
+They hold 5,000 random images, and MNIST would add 150 MB to each.
 """
 
 import os
@@ -17,24 +20,32 @@ import click
 import numpy as np
 from PIL import Image
 
+HERE = Path(__file__).parent
+
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--images", "n", default=100_000, show_default=True, type=click.IntRange(10))
 @click.option("--size", default=64, show_default=True, help="Of the images, and --image-size.")
+@click.option("--mnist", is_flag=True, help="Of MNIST, instead of a folder of images.")
+@click.option("--peer", is_flag=True, help="Also of the peers.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def main(n, size, options):
-    """Measure the memory of training on a folder of images."""
+def main(n, size, mnist, peer, options):
+    """Measure the memory of training on a folder of images, or on MNIST."""
+    for program in ("torch_aae.py", "jax_aae.py") if peer else ():
+        peak = peak_of([sys.executable, str(HERE / program), "--steps", "100"], os.environ)
+        click.echo(f"{program:12} peak_rss_mb={peak / 1e6:.0f}")
     with tempfile.TemporaryDirectory() as directory:
         directory = Path(directory)
-        make_images(directory / "images", n, size)
-        train = ["train", "--images", directory / "images", "--image-size", size, "--epochs", 1]
-        train += ["--out", directory / "run", "--no-figures", *options]
+        train = ["train", "--epochs", 1, "--out", directory / "run", "--no-figures", *options]
+        if not mnist:
+            make_images(directory / "images", n, size)
+            train += ["--images", directory / "images", "--image-size", size]
         environment = {**os.environ, "XDG_CACHE_HOME": str(directory / "cache")}
         for command in (train, ["plot", directory / "run"], ["evaluate", directory / "run"]):
             start = time.monotonic()
             peak = peak_of([sys.executable, "-m", "aae_mx", *map(str, command)], environment)
             seconds = time.monotonic() - start
-            click.echo(f"{command[0]:8} peak_rss_mb={peak / 1e6:.0f} seconds={seconds:.0f}")
+            click.echo(f"{command[0]:12} peak_rss_mb={peak / 1e6:.0f} seconds={seconds:.0f}")
 
 
 def make_images(folder, n, size):

@@ -93,8 +93,8 @@ def epoch_batches(
 ) -> Iterator[Batch]:
     """The batches of one pass over ``images``, in a new order.
 
-    ``images``: an NDArray (N, pixels); or a NumPy array (N, ...), which may be larger than memory,
-    of which each batch is made by ``scale``.
+    ``images``: an NDArray (N, pixels), of bytes or of numbers; or a NumPy array (N, ...), which may
+    be larger than memory, of which each batch is made by ``scale``.
 
     ``labels`` as from ``training_labels``; if the mode wants some, every batch ends with images
     drawn from the labelled ones. Order and all that the mode draws come from the seed and the
@@ -123,6 +123,8 @@ def epoch_batches(
         stop = min(start + config.batch_size, n)
         if in_memory:
             batch = nd.take(images, rows_of(order, start, stop))
+            if images.dtype == np.uint8:
+                batch = batch.astype(np.float32) / 255
         else:
             check_whole(images)
             batch = nd.array(scale.apply(images[order[start:stop]]), ctx=ctx)

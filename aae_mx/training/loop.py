@@ -380,7 +380,12 @@ def _validated(model, dataset):
 def training_images(mode: Mode, dataset: Dataset, scale: Scale) -> Any:
     """The images that ``epoch_batches`` takes: on the device, or those on the disk as they are."""
     images = dataset.train_images[: n_training(mode.config, dataset)]
-    return images if on_disk(images) else nd.array(scale.apply(images), ctx=mode.ctx)
+    if on_disk(images):
+        return images
+    if images.dtype == np.uint8 and scale.offset is None:
+        # Bytes stay bytes, a quarter of the memory: those of a batch become numbers in 0–1.
+        return nd.array(images.reshape(len(images), -1), ctx=mode.ctx, dtype=np.uint8)
+    return nd.array(scale.apply(images), ctx=mode.ctx)
 
 
 def seconds_per_image(config: Config, dataset: Dataset) -> float:
