@@ -12,6 +12,7 @@ from aae_mx.commands.options import Group
 COMMANDS = (
     *(
         "train",
+        "launch",
         "evaluate",
         "figures",
         "paper",

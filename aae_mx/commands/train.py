@@ -128,7 +128,7 @@ def main(
             model = load(resume, skip_damaged=skip_damaged)
         else:
             model = training.resume(resume, skip_damaged=skip_damaged, **changes, **how)
-    if figures:
+    if figures and model.mode.exchange.first:
         try:
             directory = plot_run(model, quiet=quiet)
         except Exception as error:  # noqa: B902 - the run is whole, whatever it is

@@ -59,7 +59,7 @@ class Classification(Mode):
         own, images, again = latents.views(batch)
 
         loss, l2, z, y = latents.reconstruct(images=images, **noise_of(own))
-        learn(loss, "encoder", "decoder")
+        learn(loss, "encoder", "decoder", share=own.share)
         self.codes, y = z.detach(), y.detach()
 
         played = latents.play(again, y, self.codes, own, learn)

@@ -78,7 +78,9 @@ class Latents:
         encoder, decoder, *discriminators = self.networks.values()
         self.kind, self.style = map(Game, discriminators)
         self.consistency = ConsistencyLoss()
-        self.information = InformationLoss(mode.config.information_balance)
+        # Among workers, H(y) is that of what all of them have.
+        balance = 0 if self.shared else mode.config.information_balance
+        self.information = InformationLoss(balance)
         self.reconstruct = Phase(self._reconstruct, encoder, decoder)
         self.tell = Phase(self._tell, *discriminators)
         self.fool = Phase(self._fool, encoder, *discriminators)
@@ -175,7 +177,7 @@ class Latents:
         from aae_mx.networks.noise import warped
 
         shape = self.mode.image_shape
-        own = batch.first(len(batch.images) - self.mode.labelled_per_batch)
+        own = batch.own()
         images = warped(own.images, shape, own.maps)
         if batch.other_maps is None and len(own.images) == len(batch.images):
             # Nothing is to be learnt from another view.
@@ -198,7 +200,7 @@ class Latents:
         """
         names = ("kinds", "kind_noise", "styles", "style_noise")
         loss, *told = self.tell(y=y, z=z, **{name: batch.get(name) for name in names})
-        learn(loss, "kind", "style")
+        learn(loss, "kind", "style", share=batch.share)
         loss, *fooled = self.fool(
             images=backend.rows_of(again, 0, len(y)),
             before=y if self.consistent else None,
@@ -206,8 +208,28 @@ class Latents:
             style_noise=batch.generator_style_noise,
             **noise_of(batch, "generator_"),
         )
-        learn(loss, "generator")
+        if self.shared:
+            *fooled, y = fooled
+            loss = self.with_kinds_of_all(loss, y, batch.share)
+        learn(loss, "generator", share=batch.share)
         return (*told, *fooled)
+
+    @property
+    def shared(self) -> bool:
+        """Whether information is asked of batches that workers share: it is not one of each row."""
+        return bool(self.mode.config.information_weight) and self.mode.exchange.n > 1
+
+    def with_kinds_of_all(self, loss: NDArray, y: NDArray, share: float) -> NDArray:
+        """The loss with −H(y) of the whole batch; ``y`` (N, kinds) is that of a worker's rows."""
+        nd, config = backend.mx.nd, self.mode.config
+        with backend.mx.autograd.record():
+            own = nd.mean(y, axis=0)
+            of_all = share * own.detach()
+            self.mode.exchange.sum("kinds of all", [of_all])
+            # Its value is that of all, its gradient goes through this worker's.
+            of_all = of_all + own - own.detach()
+            entropy = -nd.sum(of_all * nd.log(of_all + 1e-8))
+            return loss - config.information_weight * config.information_balance * entropy
 
     def _tell(self, F, given):
         """What the discriminators have to learn: the loss, and four metrics."""
@@ -234,7 +256,8 @@ class Latents:
             loss = loss + config.consistency_weight * self.consistency(logits, given.before)
         if config.information_weight:
             loss = loss + config.information_weight * self.information(logits)
-        return loss, entropy + more, kind_fooled, style_fooled
+        told = loss, entropy + more, kind_fooled, style_fooled
+        return (*told, y) if self.shared else told
 
     def learn_labels(self, images: NDArray, y: NDArray, batch: Batch, learn: Learn) -> Pair:
         """The phase of classification on ``images`` (N, pixels), warped ones of ``batch``.
@@ -242,54 +265,40 @@ class Latents:
         ``y``: what the first of them were before, for pseudo-labels. Returns the cross-entropy of
         the images with a label and the share of them that is told wrong.
         """
-        config, guessed = self.mode.config, {}
+        nd, config = backend.mx.nd, self.mode.config
+        known, given = max(batch.n_known, 1), {"labels": batch.labels}
         if config.pseudo_label_weight and config.labels_kind == "some":
-            weight = (1 - batch.left) * config.pseudo_label_weight
-            guessed = {"y": y, "weight": backend.mx.nd.full((1, 1), weight, ctx=y.context)}
+            if batch.drawn:
+                y = nd.concat(y, nd.zeros((batch.drawn, self.n_kinds), ctx=y.context), dim=0)
+            # Those with a label weigh as much, however many the others are.
+            weight = (1 - batch.left) * config.pseudo_label_weight * known / batch.n_own
+            given.update({"y": y, "weight": nd.full((1, 1), weight, ctx=y.context)})
         loss, entropy, wrong = self.tell_labels(
-            images=images, labels=batch.labels, **guessed, **noise_of(batch, "classifier_")
+            images=images,
+            # The loss is a mean over all rows, of which so many have a label.
+            scale=nd.full((1,), batch.n_all / known, ctx=images.context),
+            **given,
+            **noise_of(batch, "classifier_"),
         )
-        learn(loss, "classifier")
+        learn(loss, "classifier", share=batch.share)
         return entropy, wrong
 
     def _tell_labels(self, F, given):
-        labels, loss_of = given.labels, self.mode.label_loss
-        known = F.maximum(F.sum(labels), 1)
-        targets = labels
+        targets = labels = given.labels
         if given.y is not None:
-            guesses = F.broadcast_mul(given.weight, self.guess(F, given.y, labels))
-            # Those with a label weigh as much, however many the others are.
-            guesses = F.broadcast_mul(guesses, F.reshape(known, (1, 1)))
-            guesses = F.broadcast_div(guesses, F.reshape(_number_of(F, given.y), (1, 1)))
-            targets = labels + guesses
+            targets = labels + F.broadcast_mul(given.weight, self.guess(F, given.y, labels))
         logits, _ = self.noisy_heads(F, given)
-        n = _number_of(F, labels)
-        loss = loss_of(logits, targets) * n / known
+        loss = self.mode.label_loss(logits, targets) * given.scale
         logits = F.BlockGrad(logits)
-        entropy = loss_of(logits, labels) * n / known
-        right = F.sum(F.pick(labels, F.argmax(logits, axis=1), axis=1)) / known
+        entropy = self.mode.label_loss(logits, labels) * given.scale
+        right = F.mean(F.pick(labels, F.argmax(logits, axis=1), axis=1)) * given.scale
         return loss, entropy, 1 - right
 
     def guess(self, F: Operators, y: NDArray, labels: NDArray) -> NDArray:
-        """What the encoder is sure of for images without a label (Sohn et al.), one-hot.
-
-        For as many images as there are ``labels``: zeros for those at the end, after the ones of y.
-        """
-        own = labels
-        if drawn := self.mode.labelled_per_batch:
-            own = F.slice_axis(labels, axis=0, begin=0, end=-drawn)
-        sure = F.broadcast_mul(y > SURE, 1 - F.sum(own, axis=1, keepdims=True))
-        if not drawn:
-            return sure
-        others = F.zeros_like(F.slice_axis(labels, axis=0, begin=-drawn, end=None))
-        return F.concat(sure, others, dim=0)
+        """What the encoder is sure of for images without a label (Sohn et al.), one-hot."""
+        return F.broadcast_mul(y > SURE, 1 - F.sum(labels, axis=1, keepdims=True))
 
 
 def noise_of(batch: Batch, phase: str = "") -> dict[str, Any]:
     """The noise on images and hidden units of a phase, by the names that ``noisy_heads`` knows."""
     return {name: batch.get(phase + name) for name in ("input_noise", "hidden_noise")}
-
-
-def _number_of(F, rows):
-    """How many rows there are, (1,)."""
-    return F.sum(F.ones_like(F.slice_axis(rows, axis=1, begin=0, end=1)))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from aae_mx import backend, priors, recipes
+from aae_mx import backend, exchange, priors, recipes
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.hints import (
     Batch,
@@ -110,6 +110,7 @@ class Mode:
         self.prior = config.prior_object
         # Into how many pieces the prior falls: one per label, ten as in the post without any.
         self.n_pieces = len(self.classes) or 10
+        self.exchange = exchange.of_environment()
         self.networks = self.build()
 
     @classmethod

@@ -117,7 +117,8 @@ class Reduction(Mode):
         own, images, again = latents.views(batch)
 
         total, loss, l2, *found, z, y = self.reconstruct(images=images, **noise_of(own))
-        learn(total, "encoder", "decoder", *([] if self.config.fixed_heads else ["heads"]))
+        heads = [] if self.config.fixed_heads else ["heads"]
+        learn(total, "encoder", "decoder", *heads, share=own.share)
         codes, *costs = found
         self.codes, y, z = codes.detach(), y.detach(), z.detach()
 

@@ -211,6 +211,26 @@ class Run:
         checkpoint.write(self.path, position, arrays, self.keep)
 
 
+class Unwritten:
+    """In the place of a Run where another process writes it."""
+
+    keeps_snapshots = False
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+
+    def __enter__(self) -> Unwritten:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def go_on(self, *given: object) -> None:
+        pass
+
+    add = save = go_on
+
+
 def go_on_with(path: PathLike, *options: str) -> str:
     """The command that goes on with the run in the directory ``path``."""
     return " ".join(["python -m aae_mx.train --resume", shlex.quote(str(path)), *options])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Iterator, Optional
+from typing import TYPE_CHECKING, Any, Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from aae_mx.backend import mx, rows_of, settle_threads
 from aae_mx.data import check_whole, labelled_subset, release_pages
 from aae_mx.data.scale import AS_PIXELS, Scale
-from aae_mx.errors import ConfigError
+from aae_mx.errors import ConfigError, InputError
 from aae_mx.hints import Config, Dataset, Generator, Mode
 from aae_mx.modes import find
 
@@ -23,7 +23,10 @@ class Batch(dict):
     """What a step works on, by name: NDArrays of N rows; None for what there is not.
 
     ``images`` (N, pixels) in 0–1, ``left``, 1 at the first step and towards 0, and what the mode
-    draws.
+    draws. ``drawn``: how many at the end come again as they have a label. Where several workers
+    share a batch, these are rows of one of them: ``n_all``, ``n_own`` and ``n_known`` say how many
+    all have, how many of them without the drawn ones, and how many with a label; ``share`` and
+    ``own_share`` how large a part of the first two is this worker's.
     """
 
     if TYPE_CHECKING:
@@ -32,11 +35,12 @@ class Batch(dict):
     else:
         __getattr__ = dict.get
 
-    def first(self, n: int) -> Batch:
-        """The same of the first ``n`` images only."""
+    def own(self) -> Batch:
+        """The same without the drawn images."""
+        n = len(self.images) - (self.drawn or 0)
         arrays = {name: v for name, v in self.items() if isinstance(v, nd.NDArray)}
         cut = {name: rows_of(array, 0, n) for name, array in arrays.items()}
-        return Batch({**self, **cut})
+        return Batch({**self, **cut, "share": self.own_share})
 
 
 def n_training(config: Config, dataset: Dataset) -> int:
@@ -89,7 +93,12 @@ def training_labels(config: Config, dataset: Dataset) -> Optional[np.ndarray]:
 
 
 def epoch_batches(
-    mode: Mode, images: Any, labels: Optional[np.ndarray], epoch: int, scale: Scale = AS_PIXELS
+    mode: Mode,
+    images: Any,
+    labels: Optional[np.ndarray],
+    epoch: int,
+    scale: Scale = AS_PIXELS,
+    worker: Tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """The batches of one pass over ``images``, in a new order.
 
@@ -99,17 +108,26 @@ def epoch_batches(
     ``labels`` as from ``training_labels``; if the mode wants some, every batch ends with images
     drawn from the labelled ones. Order and all that the mode draws come from the seed and the
     number of the epoch alone, before the first step, so that no step waits for them, and a run that
-    goes on draws the same.
+    goes on draws the same. ``worker``: (number, of how many), where several share each batch.
     """
-    config, ctx, n = mode.config, mode.ctx, len(images)
+    config, ctx, n, again = mode.config, mode.ctx, len(images), 0
     rng = np.random.default_rng([config.seed, EPOCH_STREAM, epoch])
     order = rng.permutation(n)
     if mode.labelled_per_batch and labels is not None:
-        known = np.flatnonzero(labels < len(mode.classes))
-        order = with_labelled(order, known, config.batch_size, mode.labelled_per_batch, rng)
+        labelled, again = np.flatnonzero(labels < len(mode.classes)), mode.labelled_per_batch
+        order = with_labelled(order, labelled, config.batch_size, again, rng)
         n = len(order)
     left = 1 - (epoch - 1 + np.arange(n) / n) / config.epochs
+    known = np.zeros(n, bool) if labels is None else labels[order] < len(mode.classes)
     drawn = mode.draw(rng, None if labels is None else labels[order], left)
+    parts = [
+        Part.of(start, min(start + config.batch_size, n), again, worker)
+        for start in range(0, n, config.batch_size)
+    ]
+    if worker[1] > 1:
+        mine = np.concatenate([part.rows for part in parts])
+        order = order[mine]
+        drawn = {k: v[mine] if isinstance(v, np.ndarray) else v for k, v in drawn.items()}
     drawn = {
         name: nd.array(values, ctx=ctx) if isinstance(values, np.ndarray) else values
         for name, values in drawn.items()
@@ -118,9 +136,10 @@ def epoch_batches(
     if in_memory:
         order = nd.array(order, ctx=ctx, dtype=np.int32)
     settle_threads(at_once=True)
-    for start in range(0, n, config.batch_size):
+    start = 0
+    for part in parts:
         settle_threads()
-        stop = min(start + config.batch_size, n)
+        stop = start + len(part.rows)
         if in_memory:
             batch = nd.take(images, rows_of(order, start, stop))
             if images.dtype == np.uint8:
@@ -132,10 +151,54 @@ def epoch_batches(
         cut = {
             name: rows_of(values, start, stop)
             if isinstance(values, nd.NDArray)
-            else values[start:stop]
+            else part.of_slices(values)
             for name, values in drawn.items()
         }
-        yield Batch(images=batch, left=left[start], **cut)
+        n_known = int(known[part.start : part.stop].sum())
+        yield Batch(
+            images=batch, left=left[part.start], n_known=n_known, **part.numbers(again), **cut
+        )
+        start = stop
+
+
+class Part(NamedTuple):
+    """The rows of a batch, ``start`` to ``stop`` of an epoch, that a worker has.
+
+    ``drawn``: how many of them are at the end as they have a label.
+    """
+
+    start: int
+    stop: int
+    rows: np.ndarray
+    drawn: int
+
+    @classmethod
+    def of(cls, start: int, stop: int, again: int, worker: Tuple[int, int]) -> Part:
+        """Every n-th row, from that of the worker's number on; of the last ``again`` rows, too."""
+        rank, n = worker
+        middle = stop - again
+        own, drawn = (np.arange(*ends)[rank::n] for ends in ((start, middle), (middle, stop)))
+        return cls(start, stop, np.concatenate([own, drawn]), len(drawn))
+
+    def of_slices(self, values: Any) -> Any:
+        """These rows of what gives an NDArray for a slice of an epoch's."""
+        batch = values[self.start : self.stop]
+        if len(self.rows) == self.stop - self.start:
+            return batch
+        rows = nd.array(self.rows - self.start, ctx=batch.context, dtype=np.int32)
+        return nd.take(batch, rows)
+
+    def numbers(self, again: int) -> dict[str, Any]:
+        """What a Batch has of them."""
+        n_all = self.stop - self.start
+        n_own = n_all - again
+        return {
+            "drawn": self.drawn,
+            "n_all": n_all,
+            "n_own": n_own,
+            "share": len(self.rows) / n_all,
+            "own_share": (len(self.rows) - self.drawn) / n_own,
+        }
 
 
 def with_labelled(
@@ -161,3 +224,14 @@ def images_per_epoch(mode: Mode, n: int) -> int:
 def steps_per_epoch(mode: Mode, n: int) -> int:
     """The number of batches that an epoch of n images has."""
     return -(-n // (mode.config.batch_size - mode.labelled_per_batch))
+
+
+def check_workers(mode: Mode, n: int) -> None:
+    """Raise InputError unless each worker has an image of every batch of an epoch of n images."""
+    own = mode.config.batch_size - mode.labelled_per_batch
+    smallest = n % own or min(own, n)
+    if mode.exchange.n > smallest:
+        raise InputError(
+            f"{mode.exchange.n} workers for batches of which the smallest has {smallest} images: "
+            "each needs one; take fewer workers, or another --batch-size"
+        )

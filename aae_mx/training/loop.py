@@ -8,8 +8,10 @@ only.
 from __future__ import annotations
 
 import itertools
+import json
+import signal
 import time
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -18,12 +20,14 @@ from aae_mx.data import load_dataset, on_disk
 from aae_mx.data.arrays import settled
 from aae_mx.data.scale import AS_PIXELS, Scale, measure
 from aae_mx.errors import AAEError, ConfigError, InputError, Interrupted
+from aae_mx.exchange import of_environment
 from aae_mx.hints import Callback, Config, Dataset, Mode, PathLike
 from aae_mx.model import AAE, check_data, check_room, describe, load_data, read_run
 from aae_mx.runs.checkpoint import Position
-from aae_mx.runs.directory import Run, check_new, go_on_with
+from aae_mx.runs.directory import Run, Unwritten, check_new, default_path, go_on_with
 from aae_mx.settings import IN_MEMORY
 from aae_mx.training.batches import (
+    check_workers,
     epoch_batches,
     images_per_epoch,
     n_training,
@@ -37,6 +41,8 @@ from aae_mx.training.stop import stop_signals
 
 nd = mx.nd
 
+# What workers have to have in common.
+AGREED = "settings, version and data"
 # Steps between two looks at the losses.
 LOG_EVERY = 50
 # Beyond these a training has diverged. Cross-entropies, in nats, are as large as the logits that
@@ -56,7 +62,7 @@ def train_epoch(
     epoch: int,
     watch: Callable[[int, dict[str, float]], None],
     at: Optional[Position] = None,
-    stop: Sequence[int] = (),
+    stop: Optional[list[int]] = None,
     scale: Scale = AS_PIXELS,
 ) -> tuple[int, dict[str, float]]:
     """Train on the batches of one epoch, see ``epoch_batches``.
@@ -69,27 +75,33 @@ def train_epoch(
     """
     # Inference may still be laying out weights to its liking, which adam.c must not meet.
     nd.waitall()
-    at, names = at or Position(), mode.metrics
-    totals = np.array([at.sums.get(name, 0.0) for name in names])
+    at, names, stop = at or Position(), mode.metrics, [] if stop is None else stop
+    earlier = at.sums if mode.exchange.first else {}
+    totals = np.array([earlier.get(name, 0.0) for name in names])
     sums = nd.array(totals, ctx=mode.ctx)
-    steps = steps_per_epoch(mode, len(images))
-    # Only the last batch of an epoch is smaller.
-    counted = seen = at.step * mode.config.batch_size
-    batches = epoch_batches(mode, images, labels, epoch, scale)
+    steps, exchange = steps_per_epoch(mode, len(images)), mode.exchange
+    # Only the last batch of an epoch is smaller. The first worker has what was before.
+    counted = seen = at.step * mode.config.batch_size if exchange.first else 0
+    batches = epoch_batches(mode, images, labels, epoch, scale, (exchange.rank, exchange.n))
     for step, batch in enumerate(itertools.islice(batches, at.step, None), start=at.step + 1):
-        learn.at(epoch, batch.left)
+        learn.at(epoch, batch.left, batch.share)
         measured = mode.step(batch, learn)
         sums += len(batch.images) * nd.concat(*(measured[name] for name in names), dim=0)
         seen += len(batch.images)
-        if step % LOG_EVERY == 0 or step == steps or stop:
+        at_log = step % LOG_EVERY == 0 or step == steps
+        if exchange.n > 1 and at_log and exchange.any(bool(stop)) and not stop:
+            # All stop at the same step.
+            stop.append(signal.SIGTERM)
+        if at_log or (stop and exchange.n == 1):
             # The only place in an epoch where the host waits for the device.
             before, totals = totals, sums.asnumpy()
             lately = dict(zip(names, ((totals - before) / (seen - counted)).tolist()))
             check_divergence(mode, lately, f"epoch {epoch}, step {step}")
             counted = seen
             watch(step, dict(zip(names, (totals / seen).tolist())))
-        if stop:
+        if stop and (at_log or exchange.n == 1):
             break
+    exchange.sum("metrics", [sums])
     return step, dict(zip(names, sums.asnumpy().tolist()))
 
 
@@ -158,7 +170,9 @@ def fit(
     Interrupted, once the state is saved.
     """
     check_callback(callback)
-    check_new(out)
+    exchange = of_environment()
+    if exchange.first:
+        check_new(out)
     config, dataset = prepared(config, dataset, quiet)
     # Refuses a number of labels that the data do not have, before anything is written.
     training_labels(config, dataset)
@@ -170,7 +184,11 @@ def fit(
     model.sample_prior(1, seed=0)
     check_room(out, [(model.mode, keep)])
     description = describe(model, dataset.fingerprint())
-    with Run.create(config.name, description, out, keep, snapshots) as run:
+    exchange.agree(AGREED, json.dumps(description, sort_keys=True))
+    made: Any = Unwritten(out or default_path(config.name))
+    if exchange.first:
+        made = Run.create(config.name, description, out, keep, snapshots)
+    with made as run:
         model.run = run.path
         learn = Learner(model.mode)
         _train(run, model, learn, dataset, Position(), quiet, checkpoint_every, callback)
@@ -231,7 +249,8 @@ def resume(
     changes = {name: value for name, value in changes.items() if value is not None}
     # Before a lock is left in a directory that is no run's.
     fingerprint = read_run(path, changes, only_described=True).fingerprint
-    with Run.reopen(path, keep) as run:
+    exchange = of_environment()
+    with Run.reopen(path, keep) if exchange.first else Unwritten(path) as run:
         model, learn, position = load_state(path, changes, skip_damaged)
         epochs = model.config.epochs
         if position.epoch >= epochs:
@@ -251,7 +270,11 @@ def resume(
             raise InputError(
                 f"{path}: its last checkpoint is at step {position.step} of epochs of {steps} steps"
             )
-        run.go_on(describe(model, fingerprint), position.epoch)
+        description = describe(model, fingerprint)
+        # All have read it before the first one writes.
+        agreed = [description, position.epoch, position.step]
+        exchange.agree(AGREED, json.dumps(agreed, sort_keys=True))
+        run.go_on(description, position.epoch)
         _train(run, model, learn, dataset, position, quiet, checkpoint_every, callback)
     return model
 
@@ -279,12 +302,14 @@ def load_state(
 
 def _train(run, model, learn, dataset, position, quiet, checkpoint_every, callback):
     """The epochs of a run that are still to do, from ``position`` on."""
-    config, mode = model.config, model.mode
+    config, mode, first = model.config, model.mode, model.mode.exchange.first
     labels = training_labels(config, dataset)
     images = training_images(mode, dataset, model.scale)
+    check_workers(mode, len(images))
     steps = steps_per_epoch(mode, len(images))
     done = position.epoch + position.step / steps
-    progress = Progress(mode, steps, done, quiet, run.path / "train.log")
+    log = run.path / "train.log" if first else None
+    progress = Progress(mode, steps, done, quiet or not first, log)
     saved = None
 
     def save():
@@ -331,8 +356,8 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every, callba
                 row = {
                     "epoch": epoch,
                     **{name: total / seen for name, total in sums.items()},
-                    **_held_out(model, dataset),
-                    **_validated(model, dataset),
+                    **(_held_out(model, dataset) if first else {}),
+                    **(_validated(model, dataset) if first else {}),
                     "seconds": time.monotonic() - start,
                 }
                 position = Position(epoch)
@@ -346,12 +371,14 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every, callba
                 ending = call(callback, row, save, progress.aside)
             if stop:
                 save()
+                mode.exchange.end()
                 where = f"stopped after epoch {position.epoch}, step {position.step}, and saved"
                 raise Interrupted(stop[0], f"{where}; {way_on()}")
             if ending:
                 save()
                 progress.end(f"{ending} after epoch {epoch}, and saved; {way_on()}")
                 break
+        mode.exchange.end()
 
 
 def _held_out(model, dataset):

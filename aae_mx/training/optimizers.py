@@ -9,7 +9,7 @@ memory; otherwise MXNet's operators do. All are queued in MXNet's engine.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -120,15 +120,19 @@ class Learner:
     """
 
     def __init__(self, mode: Mode) -> None:
-        self.mode, self.scale = mode, 1.0
+        self.mode, self.scale, self.share = mode, 1.0, 1.0
         self.optimizers = {
             name: _made(mode, name) for name in mode.optimizers if name not in mode.shares
         }
         for name, owner in mode.shares.items():
             self.optimizers[name] = self.optimizers[owner]
 
-    def at(self, epoch: int, left: float) -> None:
-        """Set the rates for a step of ``epoch``, with so large a share of the training left."""
+    def at(self, epoch: int, left: float, share: float = 1.0) -> None:
+        """Set the rates for a step of ``epoch``, with so large a share of the training left.
+
+        ``share``: of the batch's rows, those that this worker has.
+        """
+        self.share = share
         decay = self.mode.config.decay
         if decay == "steps":
             # Source: the paper, as its reimplementations have it.
@@ -136,8 +140,15 @@ class Learner:
         else:
             self.scale = left if decay == "linear" else 1.0
 
-    def __call__(self, loss: NDArray, *names: str) -> None:
-        loss.backward()
+    def __call__(self, loss: NDArray, *names: str, share: Optional[float] = None) -> None:
+        """``share``: of the rows that the loss is a mean over, where that is not of the batch's."""
+        if self.mode.exchange.n == 1:
+            loss.backward()
+        else:
+            share = self.share if share is None else share
+            loss.backward(mx.nd.full(loss.shape, share, ctx=loss.context))
+            moved = [p for name in names for p in self.optimizers[name].parameters.values()]
+            self.mode.exchange.sum("+".join(names), [p.grad() for p in moved])
         for name in names:
             rate = getattr(self.mode.config, self.mode.optimizers[name].rate)
             self.optimizers[name].step(self.scale * rate)

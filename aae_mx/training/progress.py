@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager, suppress
-from typing import Any, Iterator
+from typing import Any, Iterator, Optional
 
 import click
 
@@ -22,19 +22,21 @@ ERASE = "\r\x1b[K"
 class Progress:
     """Shows and logs the progress of a training of a Mode, in epochs of ``steps`` steps each.
 
-    ``done`` of the epochs were trained before, which need not be a whole number. Raises InputError
-    if the log cannot be written.
+    ``done`` of the epochs were trained before, which need not be a whole number. Without a
+    ``log_path`` nothing is logged. Raises InputError if the log cannot be written.
     """
 
     def __init__(
-        self, mode: Mode, steps: int, done: float, quiet: bool, log_path: PathLike
+        self, mode: Mode, steps: int, done: float, quiet: bool, log_path: Optional[PathLike]
     ) -> None:
         self.mode, self.epochs = mode, mode.config.epochs
         self.steps, self.done, self.quiet = steps, done, quiet
         # Names in paths need not be UTF-8.
         text: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+        self.log: Any = None
         try:
-            self.log = open(log_path, "a", opener=never_through_a_link, **text)
+            if log_path is not None:
+                self.log = open(log_path, "a", opener=never_through_a_link, **text)
         except OSError as error:
             raise InputError(f"{log_path}: cannot be written ({error})") from error
         self.bar: Any = None
@@ -49,7 +51,8 @@ class Progress:
         self._end_bar()
         # What could not be written before cannot be now; that was told then.
         with suppress(OSError):
-            self.log.close()
+            if self.log is not None:
+                self.log.close()
 
     def _end_bar(self):
         if self.bar is not None:
@@ -86,7 +89,8 @@ class Progress:
     def line(self, text: str, hidden: bool = False) -> None:
         """Log ``text``, and print it unless it is ``hidden``, or quiet was asked for or a bar."""
         try:
-            print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=self.log, flush=True)
+            if self.log is not None:
+                print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=self.log, flush=True)
         except OSError as error:
             raise InputError(f"{self.log.name}: cannot be written ({error})") from error
         if not (hidden or self.quiet) and self.bar is None:
