@@ -19,6 +19,7 @@ FLOORS = (
         "report.__main__",
         "__main__",
         "train",
+        "launch",
         "evaluate",
         "figures",
         "paper",
@@ -33,7 +34,7 @@ FLOORS = (
     ("config", "training"),
     ("modes",),
     ("networks",),
-    ("priors", "recipes", "plugins", "runs", "data"),
+    ("priors", "recipes", "plugins", "runs", "data", "exchange"),
     ("settings", "backend"),
     ("errors", "files", "text", "threads", "home", "hints", "__init__"),
 )
@@ -93,8 +94,9 @@ def lines(*names):
 
 def test_the_core_can_be_read_in_an_hour():
     core = ("training.loop", "modes.label_prior", "priors", "networks")
-    # Some 90 of them are what types make of imports and signatures.
-    assert lines(*core) <= 1550
+    # Some 90 of them are what types make of imports and signatures, and as many are for phases that
+    # are one operation and for several workers.
+    assert lines(*core) <= 1650
 
 
 @pytest.mark.parametrize("mode", sorted(mode.__module__ for mode in modes.MODES.values()))

@@ -155,15 +155,30 @@ def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path):
     assert finished_epochs(tmp_path / "run") == load(tmp_path / "run").epoch == 123_456
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def none_is_left():
+    """A test that fails leaves no training behind."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.communicate()
+
+
 def start(run, *options):
     """A process that trains into ``run``."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "aae_mx.train", "--quiet", "--no-figures", *map(str, options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(aae_mx.__file__))},
     )
+    STARTED.append(process)
+    return process
 
 
 def wait_for(condition, process):

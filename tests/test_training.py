@@ -103,9 +103,9 @@ class Watched(Learner):
         super().__init__(mode)
         self.calls = []
 
-    def __call__(self, loss, *names):
+    def __call__(self, loss, *names, **share):
         before = values(self.mode)
-        super().__call__(loss, *names)
+        super().__call__(loss, *names, **share)
         moved = {network for name in names for network in self.mode.optimizers[name].networks}
         self.calls.append((names, moved, changed(before, values(self.mode))))
 

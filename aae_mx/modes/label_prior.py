@@ -86,13 +86,13 @@ class LabelPrior(Mode):
             self.optimizers["classifier"] = Moves(("classifier",), "discriminator_rate")
         self.classifier: Block = networks.get("classifier")
         # Labels are guessed only where some are missing, and by a classifier.
-        guesses = config.labels_kind == "some" and config.pseudo_label_weight > 0
-        self.pseudo_labels = guesses and self.classifier is not None
+        some = config.labels_kind == "some" and self.classifier is not None
+        self.pseudo_labels = some and config.pseudo_label_weight > 0
         # Gradients of both phases differ in size; in the original they share one Adam.
         self.optimizers["generator"] = Moves(("encoder",), "generator_rate", True)
         self.shares = {"generator": "encoder"} if config.encoder_adam == "shared" else {}
         encoder, decoder, *others = networks.values()
-        self.reconstruct = Phase(self._reconstruct, encoder, decoder)
+        self.reconstruct = Phase(self.reconstruction, encoder, decoder)
         self.deceive = Phase(self._deceive, encoder, *others)
         return networks
 
@@ -133,10 +133,8 @@ class LabelPrior(Mode):
             told = self.discriminator_phase(codes, prior_codes, batch.condition, learn)
         if self.classifier is not None:
             self.classifier_phase(batch.prior_codes[:, 0], batch.pieces, learn)
-        guesses = None
-        if self.pseudo_labels:
-            weight = (1 - batch.left) * self.config.pseudo_label_weight
-            guesses = weight * self.guess(self.codes, batch.condition)
+        weight = (1 - batch.left) * self.config.pseudo_label_weight
+        guesses = weight * self.guess(self.codes, batch.condition) if self.pseudo_labels else None
         fooled = self.generator_phase(again, batch, guesses, learn)
         return dict(zip(self.metrics, (loss, l2, *told, *fooled)))
 
@@ -147,18 +145,12 @@ class LabelPrior(Mode):
         self.codes = codes.detach()
         return loss, l2
 
-    def _reconstruct(self, F, given):
-        codes = self.encode_with(given.noise, given.images)
-        loss, l2 = self.reconstruction_loss(self.networks["decoder"](codes), given.images)
-        return loss, l2, F.BlockGrad(codes)
-
     def discriminator_phase(
         self, codes: NDArray, prior_codes: NDArray, condition: MaybeArray, learn: Learn
     ) -> Pair:
         """Train the discriminator to tell ``codes`` from ``prior_codes``, both (N, code_dim)."""
-        beside = () if condition is None else (condition,)
         with backend.mx.autograd.record():
-            loss, entropy, accuracy = self.game.tell(codes, prior_codes, *beside)
+            loss, entropy, accuracy = self.game.tell(codes, prior_codes, condition)
         learn(loss, "discriminator")
         return entropy, accuracy
 
@@ -171,8 +163,7 @@ class LabelPrior(Mode):
     def guess(self, codes: NDArray, condition: NDArray) -> NDArray:
         """What the classifier is sure of for images without a label, one-hot (N, labels).
 
-        Source: Lee, Pseudo-Label (2013); that the encoder then has to answer so for the image
-        changed more strongly is from Sohn et al., FixMatch (2020).
+        Source: Lee, Pseudo-Label (2013); for images changed more strongly: Sohn et al. (2020).
         """
         unlabelled = condition[:, len(self.classes) :]
         return (backend.mx.nd.softmax(self.classifier(codes)) > SURE) * unlabelled
@@ -182,17 +173,12 @@ class LabelPrior(Mode):
     ) -> Pair:
         """Train the encoder to make the discriminator take its codes for prior samples.
 
-        Where there is a classifier, also to make it tell the label of each labelled image, as the
-        generator in Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs
-        (2017); ``guesses`` (N, labels), or None, are added to the labels that it has to tell.
+        Where there is a classifier, also to make it tell the label of each labelled image (Odena et
+        al., Auxiliary Classifier GANs, 2017); ``guesses`` (N, labels), or None, are added to them.
         """
-        entropy, fooled, *total = self.deceive(
-            images=images,
-            hidden_noise=batch.generator_hidden_noise,
-            noise=batch.generator_noise,
-            condition=batch.condition,
-            guesses=guesses,
-        )
+        noise = {"noise": batch.generator_noise, "hidden_noise": batch.generator_hidden_noise}
+        given = {"images": images, "condition": batch.condition, "guesses": guesses}
+        entropy, fooled, *total = self.deceive(**given, **noise)
         learn(total[0] if total else entropy, "generator")
         return entropy, fooled
 
@@ -201,11 +187,9 @@ class LabelPrior(Mode):
 
         # Encoded afresh: the encoder has changed since.
         codes = noisy(self.encode_with(given.hidden_noise, given.images), given.noise)
-        beside = () if given.condition is None else (given.condition,)
-        entropy, fooled = self.game.fool(codes, *beside)
+        entropy, fooled = self.game.fool(codes, given.condition)
         if self.classifier is None:
             return entropy, fooled
-        # Without the entry that says "unknown".
         labels = F.slice_axis(given.condition, axis=1, begin=0, end=len(self.classes))
         if given.guesses is not None:
             labels = labels + given.guesses

@@ -173,6 +173,16 @@ class Mode:
             return self.networks["encoder"](images)
         return self.noisy_encoder(images, noise)
 
+    def reconstruction(self, F: Operators, given: Any) -> tuple[NDArray, ...]:
+        """Of a Phase: what encoder and decoder have to learn of ``given`` images and noise.
+
+        The loss, L2 and the codes, which stand beside ``given.labels`` if there are some.
+        """
+        codes = self.encode_with(given.noise, given.images)
+        decoded = codes if given.labels is None else F.concat(given.labels, codes, dim=1)
+        loss, l2 = self.reconstruction_loss(self.networks["decoder"](decoded), given.images)
+        return loss, l2, F.BlockGrad(codes)
+
     def parameters(self) -> dict[str, Parameter]:
         """The parameters of all networks, {"network/name": Gluon's Parameter}."""
         from aae_mx.networks.build import parameters

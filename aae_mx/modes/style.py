@@ -86,7 +86,7 @@ class Style(Mode):
         networks["style"] = self.discriminator(dims, n_conditions)
         self.game = Game(networks["style"])
         encoder, decoder, discriminator = networks.values()
-        self.reconstruct = Phase(self._reconstruct, encoder, decoder)
+        self.reconstruct = Phase(self.reconstruction, encoder, decoder)
         self.deceive = Phase(self._deceive, encoder, discriminator)
         return networks
 
@@ -108,7 +108,7 @@ class Style(Mode):
         from aae_mx.networks.noise import noisy, warped
 
         images = warped(batch.images, self.image_shape, batch.maps)
-        beside = (batch.labels,) if self.config.label_discriminator else ()
+        beside = batch.labels if self.config.label_discriminator else None
 
         loss, l2, z = self.reconstruct(images=images, noise=batch.hidden_noise, labels=batch.labels)
         learn(loss, "encoder", "decoder")
@@ -116,30 +116,24 @@ class Style(Mode):
 
         with backend.mx.autograd.record():
             codes = noisy(self.codes, batch.code_noise)
-            loss_of_both, *told = self.game.tell(codes, batch.styles, *beside)
+            loss_of_both, *told = self.game.tell(codes, batch.styles, beside)
         learn(loss_of_both, "style")
 
         fooling, fooled = self.deceive(
             images=images,
             hidden_noise=batch.generator_hidden_noise,
             noise=batch.generator_noise,
-            labels=batch.labels if beside else None,
+            labels=beside,
         )
         learn(fooling, "generator")
         return dict(zip(self.metrics, (loss, l2, *told, fooling, fooled)))
-
-    def _reconstruct(self, F, given):
-        z = self.encode_with(given.noise, given.images)
-        logits = self.networks["decoder"](F.concat(given.labels, z, dim=1))
-        return (*self.reconstruction_loss(logits, given.images), F.BlockGrad(z))
 
     def _deceive(self, F, given):
         from aae_mx.networks.noise import noisy
 
         # Encoded afresh: the encoder has changed since.
         z = self.encode_with(given.hidden_noise, given.images)
-        beside = () if given.labels is None else (given.labels,)
-        return self.game.fool(noisy(z, given.noise), *beside)
+        return self.game.fool(noisy(z, given.noise), given.labels)
 
     def logits(self, codes: NDArray, kinds: NDArray) -> NDArray:
         return self.networks["decoder"](backend.mx.nd.concat(kinds, codes, dim=1))
