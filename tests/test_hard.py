@@ -85,7 +85,11 @@ def test_ctrl_c_while_modules_are_imported(tmp_path):
     """It gets one line as soon as the package itself is there, long before MXNet is loaded."""
     command = ["-X", "importtime", "-m", "aae_mx.train", "--out", str(tmp_path / "run")]
     with subprocess.Popen(
-        [sys.executable, *command, *small_options()], stderr=subprocess.PIPE, text=True
+        [sys.executable, *command, *small_options()],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell lets jobs in the background ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as started:
         for line in started.stderr:
             if line.rstrip().endswith("aae_mx"):

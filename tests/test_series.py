@@ -98,6 +98,8 @@ def test_all_are_saved_when_it_is_stopped(number, tmp_path):
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        # A shell lets jobs in the background ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     histories = [tmp_path / str(i) / "history.csv" for i in range(2)]
     while not all(file.exists() and file.read_text().count("\n") > 1 for file in histories):
