@@ -535,7 +535,7 @@ def _say_what_is_read(run, config):
     """A run may be a stranger's: what it names is said before it is read, or asked for."""
     what = config.place
     if what is None and config.dataset not in ("mnist", IN_MEMORY):
-        what = f"the dataset {printable(config.dataset)} of OpenML, from its cache or the network"
+        what = f"the dataset {config.dataset} of OpenML, from its cache or the network"
     if what is not None:
         say(f"{run}: reading {printable(what)}, which the run names", err=True)
 

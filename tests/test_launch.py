@@ -142,6 +142,8 @@ def test_a_mistake_of_all_is_one_line(tmp_path):
     process = started("--prior", "no_such_prior", "--out", tmp_path / "run")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2 and "no_such_prior" in one_line(errors)
+    # The hint is of the command that was mistaken.
+    assert errors.endswith("See 'python -m aae_mx.train --help'.\n") and errors.count("See") == 1
     assert not (tmp_path / "run").exists()
 
 

@@ -1,16 +1,23 @@
 """Several workers take the steps that one takes: of threads here, of processes with ``launch``."""
 
+import signal
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from conftest import small_config
 from test_training import KINDS, kind_model, values
 
 from aae_mx import exchange
 from aae_mx.backend import mx
-from aae_mx.errors import InputError
+from aae_mx.data import load_dataset
+from aae_mx.errors import InputError, Interrupted
 from aae_mx.exchange import Exchange
-from aae_mx.training import batches
+from aae_mx.model import AAE
+from aae_mx.runs.checkpoint import Position
+from aae_mx.runs.directory import Unwritten
+from aae_mx.training import batches, loop
 from aae_mx.training.optimizers import Learner
 
 nd = mx.nd
@@ -31,6 +38,11 @@ class Threads(Exchange):
         self.barrier.wait()
         for array, value in zip(arrays, total):
             array[:] = value
+
+    def any(self, flag):
+        flags = nd.array([flag])
+        self.sum("any", [flags])
+        return bool(flags.asscalar())
 
 
 @pytest.fixture
@@ -113,6 +125,62 @@ def test_batches_of_workers_are_every_nth_row(in_threads):
             assert share == len(part) / len(rows)
             assert own_share == (len(part) - n_drawn) / len(own)
     assert alone[0][5:] == (1, 1)
+
+
+def test_a_signal_to_one_stops_all_at_the_same_step(in_threads, monkeypatch):
+    """Also one that comes just after they have asked each other."""
+    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+
+    def work(worker):
+        mode = kind_model("unsupervised", batch_size=10).mode
+        stop = []
+
+        def watch(step, means):
+            if worker.rank == 1:
+                stop.append(signal.SIGTERM)
+
+        images = nd.array(np.random.default_rng(0).random((60, mode.n_pixels)))
+        return loop.train_epoch(mode, Learner(mode), images, None, 1, watch, stop=stop)
+
+    (step, sums), (other, same) = in_threads(2, work)
+    assert step == other == 4 and sums == same
+
+
+def test_a_signal_while_the_first_measures_stops_all(in_threads, monkeypatch, tmp_path):
+    """The others are then in the next epoch, and would wait there for ever."""
+    signals, held_out = {}, loop._held_out
+
+    @contextmanager
+    def signals_of_this():
+        yield signals.setdefault(threading.get_ident(), [])
+
+    def measured(model, dataset):
+        signals[threading.get_ident()].append(signal.SIGINT)
+        return held_out(model, dataset)
+
+    monkeypatch.setattr(loop, "stop_signals", signals_of_this)
+    monkeypatch.setattr(loop, "_held_out", measured)
+    dataset = load_dataset(small_config())
+
+    def work(worker):
+        model = AAE(small_config(epochs=3), dataset.image_shape, dataset.classes)
+        given = (
+            Unwritten(tmp_path),
+            model,
+            Learner(model.mode),
+            dataset,
+            Position(),
+            True,
+            1,
+            None,
+        )
+        with pytest.raises(Interrupted) as told:
+            loop._train(*given)
+        return told.value.signal, str(told.value)
+
+    (number, message), (other, same) = in_threads(2, work)
+    assert (number, other) == (signal.SIGINT, signal.SIGTERM)
+    assert message == same and "stopped after epoch 1, step 0, and saved" in message
 
 
 def test_every_worker_needs_a_row():

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Optional
 import click
 
 from aae_mx.commands.options import command
-from aae_mx.errors import AAEError, InputError, Interrupted
+from aae_mx.errors import InputError, Interrupted
 from aae_mx.threads import usable_cores
 
 LOOPBACK = "127.0.0.1"
@@ -94,8 +94,8 @@ class Started(NamedTuple):
 def launch(arguments: Any, workers: int, servers: int, port: Optional[int] = None) -> None:
     """Run ``train`` with these arguments in so many workers, until all have ended.
 
-    Raises InputError for a port that is taken, AAEError where a process failed, once the others
-    have ended, and Interrupted after Ctrl-C or SIGTERM, once they have saved.
+    Raises InputError for a port that is taken; click.ClickException with what a process said that
+    failed, once the others have ended; Interrupted after Ctrl-C or SIGTERM, once all have saved.
     """
     environment = {
         **os.environ,
@@ -165,15 +165,15 @@ def _error(one):
     """What to say of a process that ended too early."""
     code = one.process.returncode
     why = _last_line(one)
-    if one.role == "worker" and code == 2:
-        return click.UsageError(why)
     if why is None:
         how = f"by signal {-code}" if code and code < 0 else f"with exit code {code}"
         why = (
             f"the training has ended, as a {one.role} did {how}; the last checkpoint is kept: go "
             "on with train --resume and the run's directory"
         )
-    return AAEError(why)
+    error = click.ClickException(why)
+    error.exit_code = 2 if code == 2 else 1
+    return error
 
 
 def _last_line(one):

@@ -11,7 +11,7 @@ import itertools
 import json
 import signal
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Sequence
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def train_epoch(
     epoch: int,
     watch: Callable[[int, dict[str, float]], None],
     at: Optional[Position] = None,
-    stop: Optional[list[int]] = None,
+    stop: Sequence[int] = (),
     scale: Scale = AS_PIXELS,
 ) -> tuple[int, dict[str, float]]:
     """Train on the batches of one epoch, see ``epoch_batches``.
@@ -75,7 +75,7 @@ def train_epoch(
     """
     # Inference may still be laying out weights to its liking, which adam.c must not meet.
     nd.waitall()
-    at, names, stop = at or Position(), mode.metrics, [] if stop is None else stop
+    at, names = at or Position(), mode.metrics
     earlier = at.sums if mode.exchange.first else {}
     totals = np.array([earlier.get(name, 0.0) for name in names])
     sums = nd.array(totals, ctx=mode.ctx)
@@ -89,17 +89,17 @@ def train_epoch(
         sums += len(batch.images) * nd.concat(*(measured[name] for name in names), dim=0)
         seen += len(batch.images)
         at_log = step % LOG_EVERY == 0 or step == steps
-        if exchange.n > 1 and at_log and exchange.any(bool(stop)) and not stop:
-            # All stop at the same step.
-            stop.append(signal.SIGTERM)
-        if at_log or (stop and exchange.n == 1):
+        # Several workers stop at the same step. A signal may come at any moment: it is looked for
+        # once.
+        stopping = (at_log or exchange.n == 1) and exchange.any(bool(stop))
+        if at_log or stopping:
             # The only place in an epoch where the host waits for the device.
             before, totals = totals, sums.asnumpy()
             lately = dict(zip(names, ((totals - before) / (seen - counted)).tolist()))
             check_divergence(mode, lately, f"epoch {epoch}, step {step}")
             counted = seen
             watch(step, dict(zip(names, (totals / seen).tolist())))
-        if stop and (at_log or exchange.n == 1):
+        if stopping:
             break
     exchange.sum("metrics", [sums])
     return step, dict(zip(names, sums.asnumpy().tolist()))
@@ -369,11 +369,13 @@ def _train(run, model, learn, dataset, position, quiet, checkpoint_every, callba
                     save()
                 progress.epoch(row)
                 ending = call(callback, row, save, progress.aside)
-            if stop:
+            if mode.exchange.any(bool(stop)):
                 save()
                 mode.exchange.end()
                 where = f"stopped after epoch {position.epoch}, step {position.step}, and saved"
-                raise Interrupted(stop[0], f"{where}; {way_on()}")
+                # It may be another worker that has got it.
+                number = stop[0] if stop else signal.SIGTERM
+                raise Interrupted(number, f"{where}; {way_on()}")
             if ending:
                 save()
                 progress.end(f"{ending} after epoch {epoch}, and saved; {way_on()}")
