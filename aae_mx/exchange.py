@@ -16,12 +16,17 @@ from typing import Any, Optional, Sequence
 
 import numpy as np
 
-from aae_mx import backend
+from aae_mx import __version__, backend
 from aae_mx.errors import InputError
 from aae_mx.hints import NDArray
+from aae_mx.text import printable, shortened
 
 # Seconds that a worker waits for the others to be there.
 JOIN_WITHIN = 120
+# How gradients can be sent: AAE_MX_GRADIENTS in the environment.
+GRADIENTS = ("float32", "float16")
+# Of float16, the numbers from 6e-8 to 65504 are to be those from 6e-11 to 64 of a gradient.
+TIMES = 1024.0
 
 
 class Exchange:
@@ -36,6 +41,10 @@ class Exchange:
 
     def sum(self, name: str, arrays: Sequence[NDArray]) -> None:
         """Replace each array by the sum over the workers; the ``name`` stands for their shapes."""
+
+    def sum_gradients(self, name: str, arrays: Sequence[NDArray]) -> None:
+        """The same, in the precision that was asked for."""
+        self.sum(name, arrays)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any worker."""
@@ -58,10 +67,32 @@ class Workers(Exchange):
         late.start()
         self.store = backend.mx.kv.create("dist_sync")
         late.cancel()
-        self.rank, self.n = self.store.rank, self.store.num_workers
+        self.n = self.store.num_workers
+        # The store's own number says nothing of the machine, and the first worker writes the run.
+        number = os.environ.get("DMLC_TASK_ID", str(self.store.rank))
+        self.rank = int(number) if number.isascii() and number.isdigit() else -1
+        self.gradients = os.environ.get("AAE_MX_GRADIENTS", GRADIENTS[0])
         self.known: set[str] = set()
         # Who ends early, after an error, does not wait for the others.
         self._leave_together(False)
+        self._check(number)
+
+    def _check(self, number):
+        if self.gradients not in GRADIENTS:
+            raise InputError(
+                f"AAE_MX_GRADIENTS={shortened(printable(self.gradients), 50)}: expected one of "
+                f"{', '.join(GRADIENTS)}"
+            )
+        there = np.zeros(self.n, np.float32)
+        if 0 <= self.rank < self.n:
+            there[self.rank] = 1
+        if not np.array_equal(self.sums("numbers", there), np.ones(self.n)):
+            raise InputError(
+                f"DMLC_TASK_ID={shortened(printable(number), 50)}: each of the {self.n} workers "
+                f"needs a number of its own, from 0 to {self.n - 1}"
+            )
+        self.agree("version of aae_mx", __version__)
+        self.agree("AAE_MX_GRADIENTS", self.gradients)
 
     def _leave_together(self, together):
         base = backend.mx.base
@@ -80,6 +111,19 @@ class Workers(Exchange):
         # Without an optimizer of its own the server gives back the sum of what it was sent.
         self.store.push(keys, list(arrays))
         self.store.pull(keys, out=list(arrays))
+
+    def sum_gradients(self, name: str, arrays: Sequence[NDArray]) -> None:
+        if self.gradients == "float32":
+            self.sum(name, arrays)
+            return
+        # An optimizer clips their sum to much less, so this changes nothing but what has diverged.
+        most = 0.99 * np.finfo(np.float16).max / self.n
+        sent = [
+            backend.mx.nd.clip(TIMES * array, -most, most).astype("float16") for array in arrays
+        ]
+        self.sum(f"float16 {name}", sent)
+        for array, part in zip(arrays, sent):
+            array[:] = part.astype("float32") / TIMES
 
     def sums(self, name: str, numbers: Any) -> np.ndarray:
         """The sums of a few numbers, float32."""

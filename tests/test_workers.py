@@ -127,6 +127,32 @@ def test_batches_of_workers_are_every_nth_row(in_threads):
     assert alone[0][5:] == (1, 1)
 
 
+def test_a_worker_reads_its_own_rows_of_a_file():
+    """Each image of an epoch is read by one worker, once."""
+
+    class Watched:
+        def __init__(self, array):
+            self.array, self.read = array, []
+
+        def __len__(self):
+            return len(self.array)
+
+        def __getitem__(self, rows):
+            self.read.extend(rows)
+            return self.array[rows]
+
+    mode = kind_model("unsupervised", batch_size=25).mode
+    images, read = np.zeros((60, *mode.image_shape), np.uint8), []
+    for rank in range(3):
+        watched = Watched(images)
+        sizes = [
+            len(b.images) for b in batches.epoch_batches(mode, watched, None, 1, worker=(rank, 3))
+        ]
+        assert len(watched.read) == sum(sizes)
+        read += watched.read
+    assert sorted(read) == list(range(60))
+
+
 def test_a_signal_to_one_stops_all_at_the_same_step(in_threads, monkeypatch):
     """Also one that comes just after they have asked each other."""
     monkeypatch.setattr(loop, "LOG_EVERY", 2)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
 import click
 
 from aae_mx.commands.options import ConfigCommand, command, given_settings
-from aae_mx.config import PLACES, Config
+from aae_mx.config import PLACES, Config, all_settings
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.text import printable, say
 
@@ -138,6 +138,26 @@ def main(
         else:
             if not quiet:
                 say(f"figures: {directory}")
+
+
+def with_run(arguments: Sequence[str]) -> tuple[list[str], Path]:
+    """Arguments of this command that name the run's directory, and that directory.
+
+    For who starts several processes of it. Raises click.UsageError and ConfigError as they would.
+    """
+    with main.make_context("python -m aae_mx.train", list(arguments)) as context:
+        values = context.params
+        if values["resume"] is not None:
+            return list(arguments), values["resume"]
+        given = given_settings({n: v for n, v in values.items() if n in all_settings()})
+        start = values["start"]
+        config = Config(**{**(_read_settings(start) if start else {}), **given})
+        if values["out"] is not None:
+            return list(arguments), Path(values["out"])
+    from aae_mx.runs.directory import free_path
+
+    run = free_path(config.name)
+    return [*arguments, "--out", str(run)], run
 
 
 def _lacks_figures(run):

@@ -374,11 +374,18 @@ def _make_new(name, out):
         new = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         return path, new
-    path = default_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(2):
+    default_path(name).parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        path = free_path(name)
         try:
             path.mkdir()
             return path, True
         except FileExistsError:
-            path = path.with_name(f"{name}-{number}")
+            continue
+
+
+def free_path(name: str) -> Path:
+    """The first of runs/NAME, runs/NAME-2, ... that is not there."""
+    path = default_path(name)
+    others = (path.with_name(f"{name}-{number}") for number in itertools.count(2))
+    return next(p for p in itertools.chain([path], others) if not os.path.lexists(p))

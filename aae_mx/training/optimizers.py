@@ -148,7 +148,7 @@ class Learner:
             share = self.share if share is None else share
             loss.backward(mx.nd.full(loss.shape, share, ctx=loss.context))
             moved = [p for name in names for p in self.optimizers[name].parameters.values()]
-            self.mode.exchange.sum("+".join(names), [p.grad() for p in moved])
+            self.mode.exchange.sum_gradients("+".join(names), [p.grad() for p in moved])
         for name in names:
             rate = getattr(self.mode.config, self.mode.optimizers[name].rate)
             self.optimizers[name].step(self.scale * rate)
