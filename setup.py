@@ -7,6 +7,7 @@ from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "aae_mx/__init__.py").read_text("utf-8"))
+CLUSTER = ["dask", "distributed"]
 ONNX = ["onnx>=1.15", "onnxruntime>=1.17"]
 
 setup(
@@ -77,11 +78,12 @@ setup(
         "dev": [
             *("pytest>=7", "pytest-xdist>=3.2", "hypothesis", "ruff"),
             *("setuptools>=64", "wheel"),  # to build the package without the network
-            *("nbclient", "nbformat", "ipykernel", *ONNX, "playwright>=1.40"),
+            *("nbclient", "nbformat", "ipykernel", *ONNX, *CLUSTER, "playwright>=1.40"),
             # Of which the last that takes NumPy below 2.
             *("mypy>=1.10", "pandas<3; python_version<'3.13'", "pandas; python_version>='3.13'"),
         ],
         "onnx": ONNX,
+        "cluster": CLUSTER,
         "bench": ["torch>=2", "jax", "optax"],
     },
     entry_points={"console_scripts": ["aae-mx = aae_mx.__main__:main"]},

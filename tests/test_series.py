@@ -12,12 +12,13 @@ import time
 import numpy as np
 import pytest
 from conftest import small_config
+from joblib import parallel_config
 
 import aae_mx
 from aae_mx.commands import paper as paper_command
 from aae_mx.errors import AAEError
 from aae_mx.files import lock
-from aae_mx.report import paper
+from aae_mx.report import apart, paper
 from aae_mx.report.apart import Watch
 from aae_mx.report.series import complete
 from aae_mx.runs.checkpoint import finished_epochs
@@ -58,6 +59,22 @@ def test_several_at_once_are_what_each_is_alone(tmp_path):
     with pytest.raises(AAEError, match="it was trained with epochs=1, not 2"):
         complete(longer, tmp_path, quiet=True)
     assert complete(trainings, tmp_path, quiet=True, jobs=2)[1] == set()
+
+
+@pytest.mark.slow
+def test_trainings_in_the_workers_of_a_cluster(tmp_path, monkeypatch):
+    """Where joblib's backend is Dask, none is trained in this process."""
+    distributed = pytest.importorskip("distributed")
+    trainings = {
+        tmp_path / "runs" / str(seed): small_config(limit=100, epochs=1, seed=seed)
+        for seed in range(3)
+    }
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, distributed.Client(cluster), parallel_config(backend="dask"):
+        monkeypatch.setattr(apart, "subprocess", None)
+        assert complete(trainings, tmp_path, quiet=True, jobs=2)[1] == set(trainings)
+    for run in trainings:
+        assert aae_mx.load(run).epoch == 1
 
 
 @pytest.mark.slow
