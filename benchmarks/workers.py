@@ -9,6 +9,10 @@ sizes or, with --conv, of the convolutional networks on 64 × 64 pixels in colou
 has processes of its own, in which the same steps are done twice: with the exchange, and without,
 as if the worker were alone with its rows. What the first takes longer is waiting. "alone" is one
 process without others, with one thread and with all cores.
+
+    python benchmarks/workers.py --model
+
+prints what n machines would make of it by the formula of ``exchange_seconds``.
 """
 
 from __future__ import annotations
@@ -30,6 +34,17 @@ from aae_mx.threads import usable_cores
 
 HERE = Path(__file__)
 WARM_UP, STRETCHES = 3, 3
+# Measured on two cores with the program itself: seconds for each byte of gradients to be copied and
+# summed; how much longer the way there and back takes than its bits at the rate of the network; and
+# images/s of one machine, by network and batch, with the bytes of its gradients.
+COPY, LONGER = 3e-9, 1.4
+MACHINES = {
+    "perceptrons": {100: 2500, 400: 2900, 1600: 3200},
+    "convolutions": {64: 156, 256: 172},
+}
+BYTES = {"perceptrons": 22.5e6, "convolutions": 9.4e6}
+# Sums of a step, each of which goes there and comes back.
+PHASES = 3
 
 
 @click.command()
@@ -40,9 +55,13 @@ WARM_UP, STRETCHES = 3, 3
 @click.option("--servers", type=click.IntRange(1, 64), help="[default: as many as hosts]")
 @click.option("--gradients", type=click.Choice(GRADIENTS), default="float32", show_default=True)
 @click.option("--hosts", type=click.Path(path_type=Path), help="As of aae_mx.launch.")
+@click.option("--model", is_flag=True, help="Measure nothing; print what to expect of n machines.")
 @click.option("--work", hidden=True)
-def main(workers, batch, conv, steps, servers, gradients, hosts, work):
+def main(workers, batch, conv, steps, servers, gradients, hosts, model, work):
     """Measure a step by several workers."""
+    if model:
+        expect()
+        return
     if work is not None:
         print(json.dumps(measure(**json.loads(work))))
         return
@@ -63,6 +82,33 @@ def main(workers, batch, conv, steps, servers, gradients, hosts, work):
                 f"{found['bytes'] / 1e6:16.1f}  {1 - found['own'] / found['seconds']:7.0%}",
                 flush=True,
             )
+
+
+def exchange_seconds(sent, n, gigabits, delay):
+    """Of a step of n machines with a server each: what its exchange takes, in seconds.
+
+    ``sent``: bytes of the gradients. Of these each machine keeps one n-th, sends the rest to the
+    others' servers and, as a server, sends as much back.
+    """
+    on_the_way = 2 * 8 * sent * (1 - 1 / n) / (gigabits * 1e9)
+    return COPY * sent + LONGER * on_the_way + 2 * PHASES * delay
+
+
+def expect():
+    """Print how many times as fast as one machine n of its kind are."""
+    counts = (2, 4, 8, 16, 32, 64)
+    print("| networks, batch | network | " + " | ".join(map(str, counts)) + " |")
+    print("|---" * (2 + len(counts)) + "|")
+    for networks, rates in MACHINES.items():
+        for batch, rate in rates.items():
+            for gigabits in (1, 10):
+                own = batch / rate
+                cells = (
+                    own / (own / n + exchange_seconds(BYTES[networks], n, gigabits, 1e-3))
+                    for n in counts
+                )
+                times = " | ".join(f"{cell:.1f}" for cell in cells)
+                print(f"| {networks}, {batch:,} | {gigabits} Gbit/s | {times} |")
 
 
 def alone_with(work, threads):
