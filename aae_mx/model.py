@@ -30,7 +30,7 @@ from aae_mx.runs import checkpoint, directory
 from aae_mx.runs.checkpoint import OPTIMIZERS, Position, checkpoints
 from aae_mx.runs.directory import CONFIG, go_on_with, read_description
 from aae_mx.settings import IN_MEMORY
-from aae_mx.text import printable, say
+from aae_mx.text import printable, say, shortened
 
 # Images per forward pass outside of training, large enough to keep the cores busy: so many, or
 # fewer of so many pixels together.
@@ -516,6 +516,8 @@ def load_data(model: AAE, quiet: bool = False, **places: Optional[PathLike]) -> 
         _say_what_is_read(model.run, config)
     # What is to be said of IDX files was said when it was trained.
     dataset = load_dataset(config, quiet or config.images is None).with_classes(model.classes)
+    if dataset.classes != model.classes:
+        raise InputError(_other_classes(model, dataset))
     if dataset.fingerprint() == description["data"]:
         return dataset
     trained_on = "those that it was trained on"
@@ -540,8 +542,17 @@ def _say_what_is_read(run, config):
         say(f"{run}: reading {printable(what)}, which the run names", err=True)
 
 
+def _other_classes(model, dataset):
+    there, told = (
+        printable(shortened(", ".join(c), 200)) for c in (dataset.classes, model.classes)
+    )
+    return f"{model.run}: its config.json names the classes {told or 'none'}, the data have {there}"
+
+
 def check_data(model: AAE, dataset: Dataset) -> None:
     """Raise InputError unless ``dataset`` is what a trained model was trained on."""
-    description = read_description(model.run)
-    if dataset.with_classes(model.classes).fingerprint() != description["data"]:
+    description, dataset = read_description(model.run), dataset.with_classes(model.classes)
+    if dataset.classes != model.classes:
+        raise InputError(_other_classes(model, dataset))
+    if dataset.fingerprint() != description["data"]:
         raise InputError(f"{model.run}: the dataset is not the one that it was trained on")

@@ -316,6 +316,15 @@ def test_descriptions_that_cannot_be(copy, change, message, refused):
     assert len(refused(sample.main, copy, "--out", "a.png", code=1)) < 2100
 
 
+@pytest.mark.parametrize("classes", [["a", "b"], ["0"] * 10, [*"0123456789", "x"]])
+def test_classes_that_the_data_do_not_have(classes, copy, refused):
+    changed(copy, lambda d: d.update(classes=classes))
+    message = refused(evaluate.main, copy, code=1)
+    assert "names the classes" in message or "no longer those that it was trained on" in message
+    with pytest.raises(InputError):
+        aae_mx.resume(copy, epochs=3, quiet=True)
+
+
 def test_names_that_a_run_could_not_be_read_with(tmp_path):
     rows = np.random.default_rng(0).normal(size=(40, 3))
     data = aae_mx.Dataset.from_arrays(rows, np.array(["a" * 400, "b"] * 20), hold_out=True)
