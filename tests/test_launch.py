@@ -518,10 +518,14 @@ def test_a_port_that_is_taken(refused):
     assert message.startswith(f"Error: port {port} of 127.0.0.1 cannot be taken")
 
 
-def test_what_to_launch(refused, call):
+def test_what_to_launch(refused, call, tmp_path):
     assert "expected the command train after --" in refused(launch_command.main, code=2)
     message = refused(launch_command.main, "--", "plot", "runs/x", code=2)
     assert "as in: -- train --labels" in message
+    (tmp_path / "hosts").write_text("localhost")
+    train = ["train", "--prior", "gaussian", "--labels"]
+    message = refused(launch_command.main, "--hosts", tmp_path / "hosts", "--", *train, code=2)
+    assert "no pieces that labels could name" in one_line(message)
     status, output = call(launch_command.main, "--env", "--workers", 3, "--port", 9000)
     assert status == 0
     assert "DMLC_NUM_WORKER=3\n" in output and "DMLC_PS_ROOT_PORT=9000\n" in output

@@ -9,7 +9,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Optional, cast
+from typing import IO, NamedTuple, Optional, Sequence, cast
 
 import click
 
@@ -103,6 +103,8 @@ def main(
         return
     if not arguments or arguments[0] != "train":
         raise click.UsageError("expected the command train after --, as in: -- train --labels.")
+    # Mistakes are found before anything is started.
+    train_arguments, run = train.with_run(arguments[1:])
     if hosts is None:
         workers = workers or 2
         there, own = [Host("localhost", workers, LOOPBACK)], LOOPBACK
@@ -118,7 +120,7 @@ def main(
     shared = variables(
         sum(host.workers for host in there), servers or len(there), own, port, gradients
     )
-    launch(arguments[1:], there, shared, python or sys.executable)
+    launch(train_arguments, run, there, shared, python or sys.executable)
 
 
 def variables(
@@ -159,15 +161,18 @@ class Started(NamedTuple):
 
 
 def launch(
-    arguments: Any, hosts: list[Host], shared: dict[str, str], python: str = sys.executable
+    arguments: Sequence[str],
+    run: Path,
+    hosts: list[Host],
+    shared: dict[str, str],
+    python: str = sys.executable,
 ) -> None:
-    """Run ``train`` with these arguments in so many workers, until all have ended.
+    """Run ``train`` with these arguments in the workers of all hosts, until all have ended.
 
-    ``shared``: see ``variables``. Raises click.UsageError and ConfigError as train does,
-    click.ClickException with what a process said that failed, once the others have ended;
-    Interrupted after Ctrl-C or SIGTERM, once all have saved.
+    ``run``: where its run is; ``shared``: see ``variables``. Raises click.ClickException with what
+    a process said that failed, once the others have ended; Interrupted after Ctrl-C or SIGTERM,
+    once all have saved.
     """
-    arguments, run = train.with_run(arguments)
     scheduler = Host("localhost", hosts[0].workers, shared["DMLC_PS_ROOT_URI"])
     servers = [hosts[i % len(hosts)] for i in range(int(shared["DMLC_NUM_SERVER"]))]
     places = [("scheduler", scheduler), *(("server", host) for host in servers)]
