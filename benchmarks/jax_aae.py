@@ -70,6 +70,7 @@ def conv_networks(rng, code):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--steps", type=int, default=300)
+    p.add_argument("--images", type=int, help="so many, in memory as bytes")
     p.add_argument("--labels", action="store_true")
     p.add_argument("--conv", action="store_true")
     a = p.parse_args()
@@ -127,7 +128,10 @@ def main():
         return nets, states, key, jnp.stack([loss, l2, told_loss, right, fooling, share])
 
     step = jax.jit(step, donate_argnums=(0, 1))
-    images = rng.random((50 * batch, *shape), np.float32)
+    if a.images:
+        images = rng.integers(256, size=(a.images, *shape), dtype=np.uint8)
+    else:
+        images = rng.random((50 * batch, *shape), np.float32)
     key, sums = jax.random.key(0), 0
     for i in range(20 + a.steps):
         if i == 20:
@@ -136,9 +140,9 @@ def main():
         if i % 50 == 0:
             order = rng.permutation(len(images))
         j = i % 50
-        nets, states, key, measured = step(
-            nets, states, key, images[order[j * batch : (j + 1) * batch]]
-        )
+        x = images[order[j * batch : (j + 1) * batch]]
+        x = x.astype(np.float32) / 255 if a.images else x
+        nets, states, key, measured = step(nets, states, key, x)
         sums = sums + measured
     jax.block_until_ready((nets, sums))
     print(f"jax_samples_per_s={a.steps * batch / (time.perf_counter() - start):.0f}")

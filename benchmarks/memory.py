@@ -6,7 +6,7 @@
 Trains one epoch on MNIST, or on a folder of so many JPEG files in colour that it makes in a
 temporary directory; draws the figures and evaluates. Each command runs in a process of its own.
 --peer: also the programs that take the same steps in PyTorch and JAX (needs the extra "bench").
-They hold 5,000 random images, and MNIST would add 150 MB to each.
+They hold as many random images as bytes.
 """
 
 import os
@@ -31,8 +31,10 @@ HERE = Path(__file__).parent
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def main(n, size, mnist, peer, options):
     """Measure the memory of training on a folder of images, or on MNIST."""
+    held = ["--images", "70000"] if mnist else ["--conv", "--images", str(n)]
     for program in ("torch_aae.py", "jax_aae.py") if peer else ():
-        peak = peak_of([sys.executable, str(HERE / program), "--steps", "100"], os.environ)
+        steps = "100" if mnist else "20"
+        peak = peak_of([sys.executable, str(HERE / program), "--steps", steps, *held], os.environ)
         click.echo(f"{program:12} peak_rss_mb={peak / 1e6:.0f}")
     with tempfile.TemporaryDirectory() as directory:
         directory = Path(directory)

@@ -50,6 +50,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--steps", type=int, default=300)
     p.add_argument("--batch-size", type=int)
+    p.add_argument("--images", type=int, help="so many, in memory as bytes")
     p.add_argument("--labels", action="store_true")
     p.add_argument("--conv", action="store_true")
     p.add_argument("--compile", action="store_true")
@@ -75,6 +76,8 @@ def main():
     bce = F.binary_cross_entropy_with_logits
     ones, zeros = torch.ones(b, 1), torch.zeros(b, 1)
     data = torch.rand(50 * b, *shape)
+    if a.images:
+        data = torch.randint(0, 256, (a.images, *shape), dtype=torch.uint8)
 
     def update(*nets):
         for m in nets:
@@ -128,10 +131,11 @@ def main():
 
     def run(k):
         t = time.perf_counter()
-        order, sums = torch.randperm(50 * b), 0
+        order, sums = torch.randperm(len(data)), 0
         for i in range(k):
             j = i % 50
             batch = data[order[j * b : (j + 1) * b]]
+            batch = batch.float() / 255 if a.images else batch
             sums = sums + step(batch.contiguous(memory_format=layout) if a.conv else batch)
         return time.perf_counter() - t
 
