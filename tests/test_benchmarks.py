@@ -1,5 +1,6 @@
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,39 @@ def test_busy_leaves_no_process_behind(tmp_path):
     assert busy["rate"](["-c", "print('x_samples_per_s=7')"]) == 7
     with pytest.raises(click.ClickException, match="-c failed: ZeroDivisionError"):
         busy["rate"](["-c", "1 / 0"])
+
+
+def test_what_several_machines_are_to_expect():
+    """By hand, of 10 MB, four machines and 8 Gbit/s: 15 MB in and out of each, with delays."""
+    workers = runpy.run_path(str(BENCHMARKS / "workers.py"))
+    found = workers["exchange_seconds"](10e6, 4, 8, 1e-3)
+    assert found == pytest.approx(10e6 * 3e-9 + 1.4 * 15e6 / 1e9 + 6e-3)
+
+
+@pytest.mark.slow
+def test_workers():
+    command = [sys.executable, str(BENCHMARKS / "workers.py"), "--workers", "2", "--batch", "20"]
+    told = subprocess.run([*command, "--steps", "2"], capture_output=True, text=True, check=True)
+    last = told.stdout.splitlines()[-1].split()
+    # Encoder, decoder and discriminator once in a step, and the encoder once more.
+    weights = 784_000 + 1_000 + 1_001_000 + 2_002
+    weights += 3_000 + 1_001_000 + 784_784 + weights
+    weights += 1_500 + 250_500 + 501
+    assert last[:2] == ["20", "2"] and last[4] == f"{4 * weights / 1e6:.1f}"
+
+
+def test_the_script_of_networks_is_sound():
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    subprocess.run(["shellcheck", BENCHMARKS / "network.sh"], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces of networks are Linux's")
+def test_a_network_of_machines_that_there_are_not():
+    command = [BENCHMARKS / "network.sh", "1gbit", "0", "2", "sh", "-c", "cat HOSTS; ssh h2 id -u"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    if told.stderr.startswith("skipped: "):
+        pytest.skip(told.stderr)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout == "h1 address=10.77.0.1\nh2 address=10.77.0.2\n0\n"
