@@ -70,7 +70,7 @@ class Workers(Exchange):
         self.n = self.store.num_workers
         # The store's own number says nothing of the machine, and the first worker writes the run.
         number = os.environ.get("DMLC_TASK_ID", str(self.store.rank))
-        self.rank = int(number) if number.isascii() and number.isdigit() else -1
+        self.rank = int(number[:6]) if number.isascii() and number.isdigit() else -1
         self.gradients = os.environ.get("AAE_MX_GRADIENTS", GRADIENTS[0])
         self.known: set[str] = set()
         # Who ends early, after an error, does not wait for the others.
@@ -116,7 +116,7 @@ class Workers(Exchange):
         if self.gradients == "float32":
             self.sum(name, arrays)
             return
-        # An optimizer clips their sum to much less, so this changes nothing but what has diverged.
+        # An optimizer clips their sum to less by default, so this changes only what has diverged.
         most = 0.99 * np.finfo(np.float16).max / self.n
         sent = [
             backend.mx.nd.clip(TIMES * array, -most, most).astype("float16") for array in arrays

@@ -111,11 +111,12 @@ def main(
     else:
         there, own = read_hosts(hosts, address)
         there = _fitting(there, workers)
-        say(
-            f"listening at {', '.join(host.address for host in there)}: whoever can reach these "
-            "addresses can run programs there, so use a network of your own",
-            err=True,
-        )
+        if own != LOOPBACK or not all(host.here for host in there):
+            say(
+                f"listening at {', '.join(host.address for host in there)}: whoever can reach these "
+                "addresses can run programs there, so use a network of your own",
+                err=True,
+            )
     port = _free_port(own, port)
     shared = variables(
         sum(host.workers for host in there), servers or len(there), own, port, gradients
