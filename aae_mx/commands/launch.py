@@ -112,9 +112,10 @@ def main(
         there, own = read_hosts(hosts, address)
         there = _fitting(there, workers)
         if own != LOOPBACK or not all(host.here for host in there):
+            places = ", ".join(host.address for host in there)
             say(
-                f"listening at {', '.join(host.address for host in there)}: whoever can reach these "
-                "addresses can run programs there, so use a network of your own",
+                f"listening at {places}: whoever can reach these addresses can run programs there, "
+                "so use a network of your own",
                 err=True,
             )
     port = _free_port(own, port)
