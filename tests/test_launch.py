@@ -365,6 +365,8 @@ def test_what_processes_say_goes_into_the_run(tmp_path):
     victim.write_text("mine")
     (run / "workers/worker-0.log").symlink_to(victim)
     files.add("worker-0.log", "x")
+    files.add("worker-1.log", "after it")
+    assert (run / "workers/worker-1.log").read_text("utf-8") == "early\nlate\nafter it\n"
     shutil.rmtree(run / "workers")
     (run / "workers").symlink_to(tmp_path)
     files.add("victim", "x")
@@ -518,10 +520,16 @@ def test_a_port_that_is_taken(refused):
     assert message.startswith(f"Error: port {port} of 127.0.0.1 cannot be taken")
 
 
-def test_what_to_launch(refused, call, tmp_path):
+def test_what_to_launch(refused, call, tmp_path, monkeypatch):
     assert "expected the command train after --" in refused(launch_command.main, code=2)
     message = refused(launch_command.main, "--", "plot", "runs/x", code=2)
     assert "as in: -- train --labels" in message
+    message = refused(launch_command.main, "--address", "10.0.0.1", "--", "train", code=2)
+    assert "--address 10.0.0.1: it is for other machines; give --hosts" in one_line(message)
+    monkeypatch.setenv("DMLC_ROLE", "judge")
+    message = refused(launch_command.main, "--serve", code=1)
+    assert "DMLC_ROLE=judge: expected server or scheduler" in one_line(message)
+    monkeypatch.delenv("DMLC_ROLE")
     (tmp_path / "hosts").write_text("localhost")
     train = ["train", "--prior", "gaussian", "--labels"]
     message = refused(launch_command.main, "--hosts", tmp_path / "hosts", "--", *train, code=2)

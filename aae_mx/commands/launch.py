@@ -14,9 +14,10 @@ from typing import IO, NamedTuple, Optional, Sequence, cast
 import click
 
 from aae_mx.commands import train
-from aae_mx.commands.hosts import LOOPBACK, MAX_WORKERS, Host, command, read_hosts
+from aae_mx.commands.hosts import LOOPBACK, MAX_WORKERS, Host, read_hosts
+from aae_mx.commands.hosts import command as command_on
 from aae_mx.commands.launched import serve
-from aae_mx.commands.options import command as made_command
+from aae_mx.commands.options import command
 from aae_mx.commands.output import Files, Said
 from aae_mx.errors import InputError, Interrupted
 from aae_mx.exchange import GRADIENTS
@@ -26,7 +27,7 @@ from aae_mx.text import say
 GRACE = 3.0
 
 
-@made_command(
+@command(
     name="launch", epilog="Example: python -m aae_mx.launch --workers 2 -- train --images photos"
 )
 @click.option(
@@ -103,6 +104,9 @@ def main(
         return
     if not arguments or arguments[0] != "train":
         raise click.UsageError("expected the command train after --, as in: -- train --labels.")
+    for option, given in (("--address", address), ("--python", python)):
+        if given is not None and hosts is None:
+            raise click.UsageError(f"{option} {given}: it is for other machines; give --hosts.")
     # Mistakes are found before anything is started.
     train_arguments, run = train.with_run(arguments[1:])
     if hosts is None:
@@ -186,7 +190,7 @@ def launch(
                 own = {"DMLC_ROLE": role, "DMLC_TASK_ID": str(number[role])}
                 own = {**shared, **own, "DMLC_NODE_HOST": host.address}
                 launched = ["-m", "aae_mx.commands.launched", str(host.workers), *arguments]
-                line, environment = command(host, own, launched, python)
+                line, environment = command_on(host, own, launched, python)
                 first = role == "worker" and number[role] == 0
                 process = subprocess.Popen(
                     line,

@@ -11,6 +11,8 @@ import signal
 import sys
 import threading
 
+from aae_mx.errors import InputError
+from aae_mx.text import printable, shortened
 from aae_mx.threads import usable_cores
 
 
@@ -29,8 +31,17 @@ def main() -> None:
 
 
 def serve() -> None:
-    """Be the server or the scheduler that DMLC_ROLE says, until the workers have ended."""
+    """Be the server or the scheduler that DMLC_ROLE says, until the workers have ended.
+
+    Raises InputError for another role.
+    """
     from aae_mx import backend
+
+    role = os.environ.get("DMLC_ROLE", "")
+    if role not in ("server", "scheduler"):
+        raise InputError(
+            f"DMLC_ROLE={printable(shortened(role, 50))}: expected server or scheduler; set it so"
+        )
 
     # Where a signal reaches all, the workers save with its help, and end.
     for number in (signal.SIGINT, signal.SIGTERM):

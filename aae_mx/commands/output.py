@@ -32,19 +32,24 @@ class Files:
         self.write()
 
     def write(self) -> None:
-        with self.lock, suppress(OSError, InputError):
+        with self.lock:
             # Before it is described, the directory of a new run has to stay empty.
             if not self.waiting or not (self.run / "config.json").exists():
                 return
-            directory = self.run / SAID
-            directory.mkdir(exist_ok=True)
-            for name, line in self.waiting:
-                if directory.is_symlink():
-                    break
-                file = directory / name
-                with open(file, "a", encoding="utf-8", opener=never_through_a_link) as stream:
-                    stream.write(line + "\n")
-            self.waiting = []
+            waiting, self.waiting = self.waiting, []
+            for name, line in waiting:
+                # What cannot be written is lost: the training does not depend on it.
+                with suppress(OSError, InputError):
+                    self._append(name, line)
+
+    def _append(self, name, line):
+        directory = self.run / SAID
+        if directory.is_symlink():
+            return
+        directory.mkdir(exist_ok=True)
+        file = directory / name
+        with open(file, "a", encoding="utf-8", opener=never_through_a_link) as stream:
+            stream.write(line + "\n")
 
 
 class Said:
