@@ -6,11 +6,13 @@ that NumPy 1.24 and 2.0 removed, and from Python 3.12 on needs setuptools for di
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
 import platform
 import sys
+import threading
 import warnings
 from typing import Any
 
@@ -65,6 +67,28 @@ def _give_removed_names(others=np.__getattr__):
     np.__getattr__ = answer
 
 
+@contextlib.contextmanager
+def _without_scikit_learn():
+    """Let this thread not find scikit-learn, unless it is loaded already.
+
+    MXNet would make its old FeedForward an estimator of it, and importing it takes as long as
+    half of MXNet.
+    """
+    here = threading.get_ident()
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "sklearn" and threading.get_ident() == here:
+                raise ModuleNotFoundError("not needed by MXNet", name=name)
+
+    sys.meta_path.insert(0, Finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(Finder)
+
+
 def _load_mxnet():
     if "mxnet" not in sys.modules:
         check_environment()
@@ -80,7 +104,7 @@ def _load_mxnet():
             os.environ.setdefault(name, str(value))
     _give_removed_names()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_scikit_learn():
             # Of distutils, and of what NumPy and Python have changed since; -W error would stop at
             # them.
             warnings.simplefilter("ignore")

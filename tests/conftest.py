@@ -9,6 +9,8 @@ from click.testing import CliRunner
 from aae_mx.config import Config
 
 matplotlib.use("Agg")
+# Its list of fonts takes seconds to make; below, caches go elsewhere.
+os.environ.setdefault("MPLCONFIGDIR", matplotlib.get_cachedir())
 
 # Small enough for a second, large enough to have every class in each part.
 SMALL = {

@@ -94,7 +94,7 @@ def check(at, how, library, undisturbed, tmp_path):
     return True
 
 
-@pytest.mark.parametrize("at", SOME)
+@pytest.mark.parametrize("at", [SOME[0], pytest.param(SOME[1], marks=pytest.mark.slow)])
 def test_at_some_calls(at, library, undisturbed, tmp_path):
     assert check(at, "kill", library, undisturbed, tmp_path)
 

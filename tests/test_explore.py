@@ -445,8 +445,15 @@ def test_more_dimensions(show):
     assert np.abs(model.decode(inside) - model.decode(codes[i][None])).max() > 0.05
 
 
-@pytest.mark.parametrize("image_shape", [(6, 5), (4, 5, 3)])
-@pytest.mark.parametrize("code_dim", [2, 4])
+@pytest.mark.parametrize(
+    ("image_shape", "code_dim"),
+    [
+        ((6, 5), 4),
+        ((4, 5, 3), 2),
+        pytest.param((6, 5), 2, marks=pytest.mark.slow),
+        pytest.param((4, 5, 3), 4, marks=pytest.mark.slow),
+    ],
+)
 def test_grid(show, image_shape, code_dim):
     """On the grid's points the page shows the model's images, and between them their blend."""
     model, dataset = untrained(image_shape=image_shape, code_dim=code_dim)
@@ -595,8 +602,15 @@ def values(page, expression):
     return np.array(page.evaluate(f"Array.from({expression})"))
 
 
-@pytest.mark.parametrize("kind", ["standard", "unit"])
-@pytest.mark.parametrize("grid", [None, 5])
+@pytest.mark.parametrize(
+    ("kind", "grid"),
+    [
+        ("standard", None),
+        ("unit", 5),
+        pytest.param("standard", 5, marks=pytest.mark.slow),
+        pytest.param("unit", None, marks=pytest.mark.slow),
+    ],
+)
 def test_rows_are_decoded_as_the_model_does(show, kind, grid):
     X = table()
     model, dataset = of_arrays(X, X_test=table(seed=1), scale=kind, names=NAMES)

@@ -84,10 +84,9 @@ def test_idx_that_announces_too_much_takes_no_memory(tmp_path, sizes, zipped):
 def test_gzip_bomb_is_read_no_further_than_announced(tmp_path):
     """3 GB of zeros in 3 MB, under a header of one image."""
     file = tmp_path / "bomb.gz"
-    with gzip.open(file, "wb", compresslevel=1) as out:
-        out.write(idx(np.zeros((1, 28, 28), np.uint8)))
-        for _ in range(300):
-            out.write(bytes(10**7))
+    # A gzip file may have many parts.
+    parts = [gzip.compress(idx(np.zeros((1, 28, 28), np.uint8))), gzip.compress(bytes(10**7), 1)]
+    file.write_bytes(parts[0] + 300 * parts[1])
     in_little_memory(
         f"from aae_mx.data.dataset import read_idx; read_idx({str(file)!r}, 3)", "more bytes"
     )

@@ -245,7 +245,7 @@ def test_compressed_checkpoints_are_refused(supervised_run, tmp_path):
         load(copy)
 
 
-@pytest.mark.parametrize("bit", [0, 3])
+@pytest.mark.parametrize("bit", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_flipped_bits_are_noticed(supervised_run, tmp_path, bit):
     """One bit in the middle of each of a hundred stretches: refused, or the same weights."""
     whole = (supervised_run / LAST).read_bytes()
@@ -464,6 +464,29 @@ except AttributeError as error:
 """
     result = python(code)
     assert "there_is_no_such_name" in result.stdout, result.stderr
+
+
+def test_scikit_learn_is_loaded_only_where_it_is_used():
+    """It takes as long as half of MXNet; afterwards, and in other threads, it is there."""
+    code = """
+import sys, threading
+from importlib import import_module
+other = threading.Thread(target=import_module, args=["sklearn.base"])
+from aae_mx.backend import mx
+assert mx.model.FeedForward and "sklearn" not in sys.modules
+finders = len(sys.meta_path)
+from aae_mx.backend import _without_scikit_learn
+with _without_scikit_learn():
+    try:
+        import sklearn
+    except ImportError:
+        print("not found", flush=True)
+    other.start()
+    other.join()
+print("sklearn.base" in sys.modules, len(sys.meta_path) == finders)
+"""
+    result = python(code)
+    assert result.stdout.split("\n")[:2] == ["not found", "True True"], result.stderr
 
 
 def test_importing_warns_of_nothing():

@@ -72,8 +72,9 @@ def in_threads(monkeypatch):
     return in_threads
 
 
+@pytest.mark.parametrize("n", [pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "convolutions" not in kind])
-def test_workers_learn_what_one_learns(kind, in_threads):
+def test_workers_learn_what_one_learns(kind, n, in_threads):
     """Convolutions normalise over a worker's own rows, so they are not among these."""
 
     def work(worker):
@@ -94,11 +95,10 @@ def test_workers_learn_what_one_learns(kind, in_threads):
         return values(mode)
 
     [alone] = in_threads(1, work)
-    for n in (2, 3):
-        for learnt in in_threads(n, work):
-            for name, arrays in alone.items():
-                for key, array in arrays.items():
-                    np.testing.assert_allclose(learnt[name][key], array, rtol=1e-4, atol=1e-5)
+    for learnt in in_threads(n, work):
+        for name, arrays in alone.items():
+            for key, array in arrays.items():
+                np.testing.assert_allclose(learnt[name][key], array, rtol=1e-4, atol=1e-5)
 
 
 def test_batches_of_workers_are_every_nth_row(in_threads):
