@@ -144,6 +144,17 @@ def image_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def coarse_figures():
+    """Fewer pixels, which take less time; the value is how many an inch has otherwise."""
+    from aae_mx.report import figures
+
+    with pytest.MonkeyPatch.context() as patch:
+        otherwise = figures.DPI
+        patch.setattr(figures, "DPI", 30)
+        yield otherwise
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache_directory(tmp_path_factory):
     """Decoded images go to a directory of the tests."""
     path = tmp_path_factory.mktemp("cache")

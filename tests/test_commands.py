@@ -246,10 +246,9 @@ def small_networks(monkeypatch):
 
 @pytest.fixture
 def small_figures(monkeypatch):
-    """Figures of fewer pixels, which take less time."""
+    """Figures of fewer points, which take less time."""
     from aae_mx.report import figures as run_figures
 
-    monkeypatch.setattr(run_figures, "DPI", 20)
     monkeypatch.setattr(run_figures, "N_POINTS", 500)
     monkeypatch.setattr(run_figures, "Looks", partial(run_figures.Looks, points=500))
 

@@ -28,7 +28,6 @@ def model(supervised_run):
 @pytest.fixture(autouse=True)
 def small_figures(monkeypatch):
     """Fewer pixels, which take less time."""
-    monkeypatch.setattr(run_figures, "DPI", 30)
     monkeypatch.setattr(run_figures, "DPI_WITHIN", 40)
 
 
@@ -64,8 +63,10 @@ def test_formats_come_out_the_same_again(model, tmp_path, format, magic):
     assert len(list(out.iterdir())) == 4
 
 
-def test_defaults_are_what_they_were(monkeypatch, call, model, supervised_run, tmp_path):
-    monkeypatch.undo()
+def test_defaults_are_what_they_were(
+    monkeypatch, coarse_figures, call, model, supervised_run, tmp_path
+):
+    monkeypatch.setattr(run_figures, "DPI", coarse_figures)
     run_figures.plot_run(model, tmp_path)
     for name, wanted in (("qz", [800, 800]), ("losses", [1500, 400])):
         assert size_of((tmp_path / f"{name}.png").read_bytes()) == wanted
@@ -111,11 +112,11 @@ def test_names_that_an_svg_could_take_for_something_else():
     assert not tags & {"script", "b"}
 
 
-def test_dpi(monkeypatch):
+def test_dpi(monkeypatch, coarse_figures):
     figure, _ = run_figures.new_figure(width=2, height=1)
     assert size_of(run_figures.encoded(figure, run_figures.Looks(dpi=50))) == [100, 50]
     monkeypatch.undo()
-    assert run_figures.Looks().pixels_per_inch == 100
+    assert coarse_figures == 100
     assert run_figures.Looks(format="svg").pixels_per_inch == 140
     assert run_figures.Looks(format="svg", dpi=300).pixels_per_inch == 300
 

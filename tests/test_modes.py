@@ -21,7 +21,6 @@ from aae_mx.data import load_dataset
 from aae_mx.errors import ConfigError, InputError, Interrupted
 from aae_mx.model import load_data, read_run
 from aae_mx.plugins import load_plugin
-from aae_mx.report import figures as run_figures
 from aae_mx.report.evaluate import evaluate as measure
 from aae_mx.runs.history import read_history
 
@@ -219,9 +218,8 @@ def test_validation_images_are_not_trained_on(monkeypatch, refused, tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(STORED.glob("format-*/*")), ids=lambda p: p.name)
-def test_stored_runs_are_read(monkeypatch, path, call, tmp_path):
+def test_stored_runs_are_read(path, call, tmp_path):
     """Runs are a promise: what an earlier version wrote loads, and gives what it gave."""
-    monkeypatch.setattr(run_figures, "DPI", 20)
     run = shutil.copytree(path, tmp_path / path.name)
     model = aae_mx.load(run)
     stored = json.loads((path / "config.json").read_text())["config"]

@@ -15,11 +15,6 @@ from aae_mx.report import exhibits, plotting, profiles
 from aae_mx.report import figures as run_figures
 
 
-@pytest.fixture(autouse=True)
-def small_figures(monkeypatch):
-    monkeypatch.setattr(run_figures, "DPI", 30)
-
-
 def run_on(path, X, y=None, **settings):
     """A run on arrays in memory; returns the options by which commands find it and its data."""
     file = path.parent / f"{path.name}.npz"

@@ -64,11 +64,6 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-@pytest.fixture(autouse=True)
-def small_figures(monkeypatch):
-    monkeypatch.setattr(run_figures, "DPI", 30)
-
-
 @pytest.fixture(scope="module")
 def classified_run(tmp_path_factory):
     """A run that classifies, with the classes of a stranger and a name that goes with them."""
@@ -89,9 +84,7 @@ def hostile_data(model):
 @pytest.fixture(scope="module")
 def hostile_page(classified_run):
     model = aae_mx.load(classified_run)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_figures, "DPI", 30)
-        return reported.page(model, hostile_data(model))
+    return reported.page(model, hostile_data(model))
 
 
 def test_command(monkeypatch, call, refused, supervised_run, tmp_path):
