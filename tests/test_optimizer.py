@@ -7,7 +7,7 @@ from aae_mx.backend import mx
 from aae_mx.networks.build import parameters
 from aae_mx.networks.perceptrons import mlp
 from aae_mx.training import adam as compiled_adam
-from aae_mx.training.optimizers import Adam
+from aae_mx.training.optimizers import SGD, Adam
 
 OPTIONS = {"beta1": 0.1, "beta2": 0.999, "epsilon": 1e-8, "clip": 0.5}
 
@@ -89,6 +89,21 @@ def test_no_state_becomes_denormal(monkeypatch, compiled):
     states = {key: (adam.means[key].asscalar(), adam.squares[key].asscalar()) for key in adam.means}
     assert states["0.weight"] == (0, pytest.approx(1.1988e-38, rel=1e-5))
     assert states["0.bias"] == (pytest.approx(3e-38, rel=1e-5), 0)
+
+
+def test_no_velocity_stays_denormal():
+    network = mlp([1, 1], "relu")
+    network.initialize(mx.init.Zero())
+    sgd = SGD(parameters(network), momentum=0.9, clip=1)
+    velocity = sgd.arrays["velocity"]["0.weight"]
+    velocity[:] = 1.2e-38
+    for parameter in parameters(network).values():
+        parameter.grad()[:] = 0
+    found = []
+    for _ in range(10):
+        sgd.step(0.01)
+        found.append(velocity.asnumpy().item())
+    assert found[:2] == [pytest.approx(1.08e-38), pytest.approx(0.972e-38)] and found[9] == 0
 
 
 def test_an_array_that_the_engine_is_laying_out_is_waited_for(monkeypatch):

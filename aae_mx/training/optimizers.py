@@ -20,6 +20,8 @@ from aae_mx.training import adam
 
 # The smallest float32 that is no denormal number.
 TINY = float(np.finfo(np.float32).tiny)
+# Steps of SGD between two looks for such numbers.
+LOOK_EVERY = 10
 
 
 class Adam:
@@ -104,8 +106,9 @@ class SGD:
             mx.nd.sgd_mom_update(
                 weight, parameter.grad(), velocity, out=weight, lr=learning_rate, **self.options
             )
-            # No denormal numbers, as in Adam.
-            velocity *= mx.nd.abs(velocity) >= TINY
+            # No denormal numbers, as in Adam. A few steps of one cost less than a look in each.
+            if self.steps % LOOK_EVERY == 0:
+                velocity *= mx.nd.abs(velocity) >= TINY
 
 
 def zeros_for(parameters: dict[str, Parameter]) -> dict[str, NDArray]:
