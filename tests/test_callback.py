@@ -207,7 +207,7 @@ def test_figures_of_epochs_of_a_run_that_goes_on(call, tmp_path, whole):
     options = ["--resume", run, "--quiet", "--no-figures", "--checkpoint-every", 9]
     assert call(train.main, *options, "--figures-every", 3) == (0, "")
     assert [file.name for file in (run / "figures").iterdir()] == ["qz_epoch_0003.png"]
-    assert Image.open(run / "figures/qz_epoch_0003.png").size == (800, 800)
+    assert Image.open(run / "figures/qz_epoch_0003.png").size == (240, 240)
     assert_same_run(whole, run)
 
 
