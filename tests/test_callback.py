@@ -200,14 +200,17 @@ def test_figures_of_epochs(tmp_path, whole):
     assert_same_run(whole, run)
 
 
-def test_figures_of_epochs_of_a_run_that_goes_on(call, tmp_path, whole):
+def test_figures_of_epochs_of_a_run_that_goes_on(
+    monkeypatch, coarse_figures, call, tmp_path, whole
+):
     """--no-figures is about those of the end."""
+    monkeypatch.setattr("aae_mx.report.figures.DPI", coarse_figures)
     run = tmp_path / "run"
     aae_mx.fit(small_config(epochs=4), run, quiet=True, callback=stop_at(2))
     options = ["--resume", run, "--quiet", "--no-figures", "--checkpoint-every", 9]
     assert call(train.main, *options, "--figures-every", 3) == (0, "")
     assert [file.name for file in (run / "figures").iterdir()] == ["qz_epoch_0003.png"]
-    assert Image.open(run / "figures/qz_epoch_0003.png").size == (240, 240)
+    assert Image.open(run / "figures/qz_epoch_0003.png").size == (800, 800)
     assert_same_run(whole, run)
 
 

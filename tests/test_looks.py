@@ -116,7 +116,8 @@ def test_dpi(monkeypatch, coarse_figures):
     figure, _ = run_figures.new_figure(width=2, height=1)
     assert size_of(run_figures.encoded(figure, run_figures.Looks(dpi=50))) == [100, 50]
     monkeypatch.undo()
-    assert coarse_figures == 100
+    monkeypatch.setattr(run_figures, "DPI", coarse_figures)
+    assert run_figures.Looks().pixels_per_inch == 100
     assert run_figures.Looks(format="svg").pixels_per_inch == 140
     assert run_figures.Looks(format="svg", dpi=300).pixels_per_inch == 300
 
