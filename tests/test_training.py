@@ -7,7 +7,7 @@ from conftest import small_config, small_options
 from aae_mx import Config, fit, load, train
 from aae_mx.backend import mx
 from aae_mx.data import load_dataset, to_unit
-from aae_mx.errors import AAEError
+from aae_mx.errors import AAEError, ConfigError
 from aae_mx.model import AAE
 from aae_mx.modes import label_prior
 from aae_mx.networks import noise
@@ -366,6 +366,84 @@ def test_decoder_gradient_of_the_reference():
     expected = ((decoded - x) / 20 * decoded * (1 - decoded)).mean(axis=0)
     bias = parameters(mode.networks["decoder"])["layers.2.bias"].grad().asnumpy()
     np.testing.assert_allclose(bias, expected, rtol=1e-3, atol=1e-7)
+
+
+OF_THE_DECODER = {"epochs": 3, "decoder_epochs": 1, "decoder_noise": 2.0}
+
+
+def test_in_the_last_epochs_the_decoder_learns_alone():
+    mode = AAE(small_config(init_std=0.1, **OF_THE_DECODER), (4, 5), "0123456789").mode
+    learn = Watched(mode)
+    before = values(mode)
+    for epoch, alone in ((2, False), (3, True)):
+        batch = one_batch(mode, epoch=epoch)
+        learn.at(epoch, batch.left, batch.share, batch.decoder_left)
+        measured = mode.step(batch, learn)
+        assert all(np.isfinite(value.asscalar()) for value in measured.values())
+        after = values(mode)
+        assert changed(before, after) == ({"decoder"} if alone else set(mode.networks))
+        before = after
+
+
+def test_the_decoder_learns_from_codes_with_noise():
+    noise = nd.array(np.random.default_rng(1).standard_normal((6, 2)))
+    mode, learn, images, _, _ = prepared()
+    codes = mode.encode(images)
+    decoded = mode.decode(codes + noise).asnumpy()
+    mode.reconstruction_phase(images, None, learn, noise)
+    np.testing.assert_array_equal(mode.codes.asnumpy(), codes.asnumpy())
+    expected = (decoded - images.asnumpy()) * decoded * (1 - decoded)
+    bias = parameters(mode.networks["decoder"])["layers.2.bias"].grad().asnumpy()
+    factor = 1 if mode.config.reduction == "sum" else 1 / 20
+    np.testing.assert_allclose(bias, factor * expected.mean(axis=0), rtol=1e-3, atol=1e-7)
+
+
+def test_what_falls_has_fallen_before_the_decoder_learns_alone():
+    config = small_config(batch_size=500, code_noise=0.1, hidden_noise=0.5, **OF_THE_DECODER)
+    mode = AAE(config, (4, 5), "0123456789").mode
+    images = nd.array(np.random.default_rng(0).random((1000, 20)))
+
+    def left(epoch):
+        found = list(batches.epoch_batches(mode, images, None, epoch))
+        return [b.left for b in found], [b.decoder_left for b in found], found[1]
+
+    assert [left(epoch)[:2] for epoch in (1, 2, 3)] == [
+        ([1, 0.75], [None, None]),
+        ([0.5, 0.25], [None, None]),
+        ([0, 0], [1, 0.5]),
+    ]
+    batch = left(2)[2]
+    assert batch.decoder_noise is None and batch.code_noise.asnumpy().any()
+    batch = left(3)[2]
+    assert batch.decoder_noise.asnumpy().std() == pytest.approx(2, abs=0.1)
+    assert not batch.code_noise.asnumpy().any() and not batch.hidden_noise.asnumpy().any()
+
+
+def test_the_epochs_before_those_of_the_decoder_are_a_whole_training(tmp_path):
+    settings = {"limit": 300, "validation": 50, "seed": 3}
+    whole = fit(small_config(epochs=2, **settings), tmp_path / "whole", quiet=True)
+    more = fit(small_config(**OF_THE_DECODER, **settings), tmp_path / "more", quiet=True)
+    for name, network in values(whole.mode).items():
+        for key, array in network.items():
+            same = (array == values(more.mode)[name][key]).all()
+            assert same == (name != "decoder")
+    rows = [read_history(tmp_path / name) for name in ("whole", "more")]
+    np.testing.assert_array_equal(
+        rows[0]["reconstruction_loss"], rows[1]["reconstruction_loss"][:2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"epochs": 3, "decoder_epochs": 3}, "decoder_epochs"),
+        ({"decoder_noise": 0.5}, "decoder_noise"),
+        ({"decoder_epochs": 1, "decoder_noise": -1.0}, "decoder_noise"),
+    ],
+)
+def test_what_cannot_be_of_the_decoder_alone(settings, name):
+    with pytest.raises(ConfigError, match=f"^{name}="):
+        Config(**settings)
 
 
 def test_discriminator_gradient_is_the_sum_of_two_passes():

@@ -34,6 +34,7 @@ class LabelPrior(Mode):
         *("generator_rate", "discriminator_steps", "labelled_share", "encoder_adam"),
         *("classifier_weight", "image_warp", "image_bend", "hidden_noise", "noise_decay"),
         *("code_noise", "code_noise_decay", "pseudo_label_weight"),
+        *("decoder_epochs", "decoder_noise"),
     )
     metrics = (
         *("reconstruction_loss", "reconstruction_l2", "discriminator_entropy"),
@@ -126,7 +127,7 @@ class LabelPrior(Mode):
 
         images = warped(batch.images, self.image_shape, batch.maps)
         again = warped(images, self.image_shape, batch.other_maps)
-        loss, l2 = self.reconstruction_phase(images, batch.hidden_noise, learn)
+        loss, l2 = self.reconstruction_phase(images, batch.hidden_noise, learn, batch.decoder_noise)
         for turn in range(self.config.discriminator_steps):
             noise = None if batch.code_noise is None else batch.code_noise[:, turn]
             codes, prior_codes = noisy(self.codes, noise), batch.prior_codes[:, turn]
@@ -137,13 +138,6 @@ class LabelPrior(Mode):
         guesses = weight * self.guess(self.codes, batch.condition) if self.pseudo_labels else None
         fooled = self.generator_phase(again, batch, guesses, learn)
         return dict(zip(self.metrics, (loss, l2, *told, *fooled)))
-
-    def reconstruction_phase(self, images: NDArray, hidden_noise: MaybeArray, learn: Learn) -> Pair:
-        """Train encoder and decoder to give ``images`` (N, pixels) back; keeps the codes."""
-        loss, l2, codes = self.reconstruct(images=images, noise=hidden_noise)
-        learn(loss, "encoder", "decoder")
-        self.codes = codes.detach()
-        return loss, l2
 
     def discriminator_phase(
         self, codes: NDArray, prior_codes: NDArray, condition: MaybeArray, learn: Learn

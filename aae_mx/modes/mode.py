@@ -81,6 +81,8 @@ class Mode:
     labels_are_pieces = decodes_labels = needs_labels = classifies = False
     # Those of the last batch, see ``step``.
     codes: NDArray
+    # See ``reconstruction_phase``.
+    reconstruct: Block
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -128,6 +130,15 @@ class Mode:
                 n,
                 f"expected an even number, as {config.prior} is drawn in pairs of dimensions",
             )
+
+        if "decoder_epochs" in cls.settings:
+            n, noise = config.decoder_epochs, config.decoder_noise
+            if n >= config.epochs:
+                what = f"expected less than the {config.epochs} epochs, whose last ones they are"
+                raise ConfigError("decoder_epochs", n, what)
+            if noise and not n:
+                what = "it is for the epochs of the decoder alone; give --decoder-epochs"
+                raise ConfigError("decoder_noise", noise, what)
 
     @classmethod
     def names(cls, config: Config) -> tuple[str, ...]:
@@ -183,6 +194,29 @@ class Mode:
         loss, l2 = self.reconstruction_loss(self.networks["decoder"](decoded), given.images)
         return loss, l2, F.BlockGrad(codes)
 
+    def reconstruction_phase(
+        self,
+        images: NDArray,
+        hidden_noise: MaybeArray,
+        learn: Learn,
+        decoder_noise: MaybeArray = None,
+    ) -> Pair:
+        """Train encoder and decoder to give ``images`` (N, pixels) back; keeps the codes.
+
+        With a ``decoder_noise`` (N, code_dim) on the codes the decoder alone. Returns the loss and
+        L2. Of modes whose ``reconstruct`` is a Phase of ``reconstruction``.
+        """
+        loss, l2, codes = self.reconstruct(images=images, noise=hidden_noise)
+        self.codes = codes.detach()
+        if decoder_noise is None:
+            learn(loss, "encoder", "decoder")
+            return loss, l2
+        with backend.mx.autograd.record():
+            decoded = self.networks["decoder"](self.codes + decoder_noise)
+            of_decoder, _ = self.reconstruction_loss(decoded, images)
+        learn(of_decoder, "decoder")
+        return loss, l2
+
     def parameters(self) -> dict[str, Parameter]:
         """The parameters of all networks, {"network/name": Gluon's Parameter}."""
         from aae_mx.networks.build import parameters
@@ -198,7 +232,8 @@ class Mode:
 
         ``rng``: a NumPy Generator. ``labels``: int64 (N,), in the order of the epoch, with
         len(classes) for "unknown"; or None. ``left``: (N,), how large a share of the training is
-        left at each image. NumPy arrays, or what gives an NDArray for a slice of rows.
+        left at each image; 0 where the decoder learns alone. NumPy arrays, or what gives an NDArray
+        for a slice of rows.
         """
         return {}
 
@@ -263,6 +298,11 @@ class Mode:
         if "labelled_share" not in self.settings or config.labels_kind != "some":
             return 0
         return min(round(config.labelled_share * config.batch_size), config.batch_size - 1)
+
+    @property
+    def decoder_epochs(self) -> int:
+        """How many epochs at the end are the decoder's alone."""
+        return self.config.decoder_epochs if "decoder_epochs" in self.settings else 0
 
     @property
     def labelled(self) -> bool:

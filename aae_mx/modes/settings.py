@@ -103,6 +103,24 @@ SETTINGS = {
             choices=("linear", "quadratic"),
         ),
         Setting(
+            "decoder_epochs",
+            int,
+            0,
+            "So many epochs at the end are the decoder's: it learns alone, its rate starts anew, "
+            "and what else falls to zero does so before.",
+            at_least=0,
+            at_most=10**6,
+        ),
+        Setting(
+            "decoder_noise",
+            float,
+            0.0,
+            "Standard deviation of a noise on the codes in those epochs: so the decoder draws what "
+            "is usual around a code.",
+            "noise",
+            at_least=0,
+        ),
+        Setting(
             "pseudo_label_weight",
             float,
             0.0,

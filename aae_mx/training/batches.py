@@ -23,10 +23,11 @@ class Batch(dict):
     """What a step works on, by name: NDArrays of N rows; None for what there is not.
 
     ``images`` (N, pixels) in 0–1, ``left``, 1 at the first step and towards 0, and what the mode
-    draws. ``drawn``: how many at the end come again as they have a label. Where several workers
-    share a batch, these are rows of one of them: ``n_all``, ``n_own`` and ``n_known`` say how many
-    all have, how many of them without the drawn ones, and how many with a label; ``share`` and
-    ``own_share`` how large a part of the first two is this worker's.
+    draws. In the last epochs, where the decoder learns alone, ``left`` is 0, and ``decoder_left``
+    falls from 1 towards 0. ``drawn``: how many at the end come again as they have a label. Where
+    several workers share a batch, these are rows of one of them: ``n_all``, ``n_own`` and
+    ``n_known`` say how many all have, how many of them without the drawn ones, and how many with a
+    label; ``share`` and ``own_share`` how large a part of the first two is this worker's.
     """
 
     if TYPE_CHECKING:
@@ -117,9 +118,15 @@ def epoch_batches(
         labelled, again = np.flatnonzero(labels < len(mode.classes)), mode.labelled_per_batch
         order = with_labelled(order, labelled, config.batch_size, again, rng)
         n = len(order)
-    left = 1 - (epoch - 1 + np.arange(n) / n) / config.epochs
+    done, of_all = epoch - 1 + np.arange(n) / n, config.epochs - mode.decoder_epochs
+    alone = mode.decoder_epochs > 0 and epoch > of_all
+    left = np.zeros(n) if alone else 1 - done / of_all
+    decoder_left = 1 - (done - of_all) / mode.decoder_epochs if alone else None
     known = np.zeros(n, bool) if labels is None else labels[order] < len(mode.classes)
     drawn = mode.draw(rng, None if labels is None else labels[order], left)
+    if alone and config.decoder_noise:
+        normal = rng.standard_normal((n, mode.code_dim), np.float32)
+        drawn["decoder_noise"] = np.float32(config.decoder_noise) * normal
     parts = [
         Part.of(start, min(start + config.batch_size, n), again, worker)
         for start in range(0, n, config.batch_size)
@@ -155,9 +162,9 @@ def epoch_batches(
             for name, values in drawn.items()
         }
         n_known = int(known[part.start : part.stop].sum())
-        yield Batch(
-            images=batch, left=left[part.start], n_known=n_known, **part.numbers(again), **cut
-        )
+        more = {} if decoder_left is None else {"decoder_left": decoder_left[part.start]}
+        cut.update(part.numbers(again), **more)
+        yield Batch(images=batch, left=left[part.start], n_known=n_known, **cut)
         start = stop
 
 

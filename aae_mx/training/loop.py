@@ -84,7 +84,7 @@ def train_epoch(
     counted = seen = at.step * mode.config.batch_size if exchange.first else 0
     batches = epoch_batches(mode, images, labels, epoch, scale, (exchange.rank, exchange.n))
     for step, batch in enumerate(itertools.islice(batches, at.step, None), start=at.step + 1):
-        learn.at(epoch, batch.left, batch.share)
+        learn.at(epoch, batch.left, batch.share, batch.decoder_left)
         measured = mode.step(batch, learn)
         sums += len(batch.images) * nd.concat(*(measured[name] for name in names), dim=0)
         seen += len(batch.images)

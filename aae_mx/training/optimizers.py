@@ -123,19 +123,23 @@ class Learner:
     """
 
     def __init__(self, mode: Mode) -> None:
-        self.mode, self.scale, self.share = mode, 1.0, 1.0
+        self.mode, self.scale, self.share, self.decoder_alone = mode, 1.0, 1.0, False
         self.optimizers = {
             name: _made(mode, name) for name in mode.optimizers if name not in mode.shares
         }
         for name, owner in mode.shares.items():
             self.optimizers[name] = self.optimizers[owner]
 
-    def at(self, epoch: int, left: float, share: float = 1.0) -> None:
+    def at(
+        self, epoch: int, left: float, share: float = 1.0, decoder_left: Optional[float] = None
+    ) -> None:
         """Set the rates for a step of ``epoch``, with so large a share of the training left.
 
-        ``share``: of the batch's rows, those that this worker has.
+        ``share``: of the batch's rows, those that this worker has. ``decoder_left``: where the
+        decoder learns alone, how much is left of that; no other optimizer steps then.
         """
-        self.share = share
+        self.share, self.decoder_alone = share, decoder_left is not None
+        left = left if decoder_left is None else decoder_left
         decay = self.mode.config.decay
         if decay == "steps":
             # Source: the paper, as its reimplementations have it.
@@ -153,6 +157,8 @@ class Learner:
             moved = [p for name in names for p in self.optimizers[name].parameters.values()]
             self.mode.exchange.sum_gradients("+".join(names), [p.grad() for p in moved])
         for name in names:
+            if self.decoder_alone and name != "decoder":
+                continue
             rate = getattr(self.mode.config, self.mode.optimizers[name].rate)
             self.optimizers[name].step(self.scale * rate)
 
