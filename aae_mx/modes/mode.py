@@ -131,7 +131,7 @@ class Mode:
                 f"expected an even number, as {config.prior} is drawn in pairs of dimensions",
             )
 
-        if "decoder_epochs" in cls.settings:
+        if {"decoder_epochs", "decoder_noise"} <= {setting.name for setting in cls.all_settings()}:
             n, noise = config.decoder_epochs, config.decoder_noise
             if n >= config.epochs:
                 what = f"expected less than the {config.epochs} epochs, whose last ones they are"
@@ -302,7 +302,7 @@ class Mode:
     @property
     def decoder_epochs(self) -> int:
         """How many epochs at the end are the decoder's alone."""
-        return self.config.decoder_epochs if "decoder_epochs" in self.settings else 0
+        return getattr(self.config, "decoder_epochs", 0)
 
     @property
     def labelled(self) -> bool:

@@ -124,9 +124,10 @@ def epoch_batches(
     decoder_left = 1 - (done - of_all) / mode.decoder_epochs if alone else None
     known = np.zeros(n, bool) if labels is None else labels[order] < len(mode.classes)
     drawn = mode.draw(rng, None if labels is None else labels[order], left)
-    if alone and config.decoder_noise:
+    std = getattr(config, "decoder_noise", 0)
+    if alone and std:
         normal = rng.standard_normal((n, mode.code_dim), np.float32)
-        drawn["decoder_noise"] = np.float32(config.decoder_noise) * normal
+        drawn["decoder_noise"] = np.float32(std) * normal
     parts = [
         Part.of(start, min(start + config.batch_size, n), again, worker)
         for start in range(0, n, config.batch_size)

@@ -149,6 +149,11 @@ class Learner:
 
     def __call__(self, loss: NDArray, *names: str, share: Optional[float] = None) -> None:
         """``share``: of the rows that the loss is a mean over, where that is not of the batch's."""
+        if self.decoder_alone:
+            names = tuple(name for name in names if name == "decoder")
+            if not names:
+                # Nothing would learn from going back.
+                return
         if self.mode.exchange.n == 1:
             loss.backward()
         else:
@@ -157,8 +162,6 @@ class Learner:
             moved = [p for name in names for p in self.optimizers[name].parameters.values()]
             self.mode.exchange.sum_gradients("+".join(names), [p.grad() for p in moved])
         for name in names:
-            if self.decoder_alone and name != "decoder":
-                continue
             rate = getattr(self.mode.config, self.mode.optimizers[name].rate)
             self.optimizers[name].step(self.scale * rate)
 
