@@ -11,7 +11,7 @@ from aae_mx.errors import AAEError, ConfigError
 from aae_mx.model import AAE
 from aae_mx.modes import label_prior
 from aae_mx.networks import noise
-from aae_mx.networks.build import parameters
+from aae_mx.networks.build import parameters, trained_parameters
 from aae_mx.networks.losses import AdversarialLoss, LabelLoss, ReconstructionLoss
 from aae_mx.runs.checkpoint import checkpoints
 from aae_mx.runs.history import read_history
@@ -134,6 +134,27 @@ def test_each_phase_changes_exactly_its_networks(kind):
     # Every optimizer has its turn, and every network learns.
     assert {name for names, _, _ in learn.calls for name in names} == set(mode.optimizers)
     assert set.union(*(moved for _, moved, _ in learn.calls)) == set(mode.networks)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_time_goes_into_gradients_that_nothing_follows(kind):
+    mode = kind_model(kind).mode
+    gradients = {
+        name: [p.grad() for p in trained_parameters(network).values()]
+        for name, network in mode.networks.items()
+    }
+
+    class Marked(Learner):
+        def __call__(self, loss, *names, **share):
+            for array in (array for arrays in gradients.values() for array in arrays):
+                array[:] = 7
+            super().__call__(loss, *names, **share)
+            moved = {network for name in names for network in self.mode.optimizers[name].networks}
+            for name, arrays in gradients.items():
+                written = {bool((array.asnumpy() != 7).any()) for array in arrays}
+                assert written <= {name in moved}, (names, name)
+
+    mode.step(one_batch(mode), Marked(mode))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -383,6 +404,16 @@ def test_in_the_last_epochs_the_decoder_learns_alone():
         after = values(mode)
         assert changed(before, after) == ({"decoder"} if alone else set(mode.networks))
         before = after
+
+
+@pytest.mark.parametrize(("decay", "scales"), [("linear", (0.5, 1 / 6)), ("none", (1, 1 / 3))])
+def test_the_decoder_goes_on_with_a_third_of_its_rate(decay, scales):
+    mode = AAE(small_config(decay=decay, **OF_THE_DECODER), (4, 5), "0123456789").mode
+    learn = Watched(mode)
+    learn.at(1, 0.5)
+    before = learn.scale
+    learn.at(3, 0.0, decoder_left=0.5)
+    assert (before, learn.scale) == pytest.approx(scales)
 
 
 def test_the_decoder_learns_from_codes_with_noise():

@@ -94,7 +94,7 @@ class LabelPrior(Mode):
         self.shares = {"generator": "encoder"} if config.encoder_adam == "shared" else {}
         encoder, decoder, *others = networks.values()
         self.reconstruct = Phase(self.reconstruction, encoder, decoder)
-        self.deceive = Phase(self._deceive, encoder, *others)
+        self.deceive = Phase(self._deceive, encoder, still=others)
         return networks
 
     def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:
@@ -128,12 +128,12 @@ class LabelPrior(Mode):
         images = warped(batch.images, self.image_shape, batch.maps)
         again = warped(images, self.image_shape, batch.other_maps)
         loss, l2 = self.reconstruction_phase(images, batch.hidden_noise, learn, batch.decoder_noise)
-        for turn in range(self.config.discriminator_steps):
-            noise = None if batch.code_noise is None else batch.code_noise[:, turn]
-            codes, prior_codes = noisy(self.codes, noise), batch.prior_codes[:, turn]
-            told = self.discriminator_phase(codes, prior_codes, batch.condition, learn)
+        n = self.config.discriminator_steps
+        samples, noises = (backend.turns_of(a, n) for a in (batch.prior_codes, batch.code_noise))
+        for real, noise in zip(samples, noises):
+            told = self.discriminator_phase(noisy(self.codes, noise), real, batch.condition, learn)
         if self.classifier is not None:
-            self.classifier_phase(batch.prior_codes[:, 0], batch.pieces, learn)
+            self.classifier_phase(samples[0], batch.pieces, learn)
         weight = (1 - batch.left) * self.config.pseudo_label_weight
         guesses = weight * self.guess(self.codes, batch.condition) if self.pseudo_labels else None
         fooled = self.generator_phase(again, batch, guesses, learn)

@@ -83,7 +83,7 @@ class Latents:
         self.information = InformationLoss(balance)
         self.reconstruct = Phase(self._reconstruct, encoder, decoder)
         self.tell = Phase(self._tell, *discriminators)
-        self.fool = Phase(self._fool, encoder, *discriminators)
+        self.fool = Phase(self._fool, encoder, still=discriminators)
         self.tell_labels = Phase(self._tell_labels, encoder)
 
     def heads(self, images: NDArray) -> Pair:

@@ -106,8 +106,8 @@ SETTINGS = {
             "decoder_epochs",
             int,
             0,
-            "So many epochs at the end are the decoder's: it learns alone, its rate starts anew, "
-            "and what else falls to zero does so before.",
+            "So many epochs at the end are the decoder's: it learns alone, from a third of its "
+            "rate on, and what else falls to zero does so before.",
             at_least=0,
             at_most=10**6,
         ),

@@ -87,7 +87,7 @@ class Style(Mode):
         self.game = Game(networks["style"])
         encoder, decoder, discriminator = networks.values()
         self.reconstruct = Phase(self.reconstruction, encoder, decoder)
-        self.deceive = Phase(self._deceive, encoder, discriminator)
+        self.deceive = Phase(self._deceive, encoder, still=[discriminator])
         return networks
 
     def draw(self, rng: Generator, labels: Labels, left: np.ndarray) -> dict[str, Any]:

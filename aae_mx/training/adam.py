@@ -26,46 +26,54 @@ class _Context(ctypes.Structure):
     _fields_ = [("device_type", ctypes.c_int), ("device_id", ctypes.c_int32)]
 
 
-def update_structure(
-    count: int, beta1: float, beta2: float, epsilon: float, clip: float, threads: int
-) -> Any:
-    """What adam.c works on: an update of ``count`` arrays."""
+class Update:
+    """Updates of some weights, whose means and squares are always these.
 
-    class Update(ctypes.Structure):
-        _fields_ = [
-            *((name, ctypes.c_float) for name in ("rate", "beta1", "beta2", "epsilon", "clip")),
-            ("threads", ctypes.c_int),
-            ("count", ctypes.c_int),
-            ("arrays", _Array * count),
-        ]
+    ``options``: those of adam.c, ``beta1``, ``beta2``, ``epsilon``, ``clip`` and ``threads``.
+    """
 
-    options = {"beta1": beta1, "beta2": beta2, "epsilon": epsilon, "clip": clip}
-    return Update(**options, threads=threads, count=count)
+    def __init__(
+        self, means: Sequence[NDArray], squares: Sequence[NDArray], **options: Any
+    ) -> None:
+        class Structure(ctypes.Structure):
+            _fields_ = [
+                *((name, ctypes.c_float) for name in ("rate", "beta1", "beta2", "epsilon", "clip")),
+                ("threads", ctypes.c_int),
+                ("count", ctypes.c_int),
+                ("arrays", _Array * len(means)),
+            ]
 
+        self.structure = Structure(**options, count=len(means))
+        self.states = [array.handle for pair in zip(means, squares) for array in pair]
+        # What never changes is asked for once: asking takes longer than the rest of a call.
+        for row, mean, square in zip(self.structure.arrays, means, squares):
+            for array in (mean, square):
+                # Before, there is no address.
+                array.wait_to_read()
+            row.mean, row.square, row.size = _address(mean), _address(square), mean.size
 
-def queue(update: Any, rate: float, arrays: Sequence[tuple[NDArray, ...]]) -> None:
-    """Queue an update of ``arrays``: for each weight (weight, mean, square, gradient)."""
-    update.rate = rate
-    reads, writes = [], []
-    for i, (weight, mean, square, gradient) in enumerate(arrays):
-        update.arrays[i] = _Array(*map(_address, (weight, mean, square, gradient)), weight.size)
-        reads.append(gradient.handle)
-        writes += [weight.handle, mean.handle, square.handle]
-    mx.base.check_call(
-        mx.base._LIB.MXEnginePushSyncND(
-            library.adam_run,
-            ctypes.c_void_p(library.adam_copy(ctypes.byref(update))),
-            library.adam_free,
-            ctypes.byref(_Context(1, 0)),
-            (ctypes.c_void_p * len(reads))(*reads),
-            len(reads),
-            (ctypes.c_void_p * len(writes))(*writes),
-            len(writes),
-            None,
-            0,
-            b"adam",
+    def queue(self, rate: float, weights: Sequence[NDArray], gradients: Sequence[NDArray]) -> None:
+        """Queue an update by these gradients."""
+        self.structure.rate = rate
+        for row, weight, gradient in zip(self.structure.arrays, weights, gradients):
+            row.weight, row.gradient = _address(weight), _address(gradient)
+        reads = [gradient.handle for gradient in gradients]
+        writes = [*self.states, *(weight.handle for weight in weights)]
+        mx.base.check_call(
+            mx.base._LIB.MXEnginePushSyncND(
+                library.adam_run,
+                ctypes.c_void_p(library.adam_copy(ctypes.byref(self.structure))),
+                library.adam_free,
+                ctypes.byref(_Context(1, 0)),
+                (ctypes.c_void_p * len(reads))(*reads),
+                len(reads),
+                (ctypes.c_void_p * len(writes))(*writes),
+                len(writes),
+                None,
+                0,
+                b"adam",
+            )
         )
-    )
 
 
 def _address(array):

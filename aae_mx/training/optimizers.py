@@ -22,6 +22,9 @@ from aae_mx.training import adam
 TINY = float(np.finfo(np.float32).tiny)
 # Steps of SGD between two looks for such numbers.
 LOOK_EVERY = 10
+# Of the decoder's rate, where it learns alone: it has learnt already. Three times as much cost a
+# nat, half of it or twice the epochs changed nothing (docs/paper.md).
+ALONE = 1 / 3
 
 
 class Adam:
@@ -50,8 +53,14 @@ class Adam:
         contexts = {mean.context.device_type for mean in self.means.values()}
         self.compiled = adam.library is not None and contexts == {"cpu"}
         if self.compiled:
-            self.update = adam.update_structure(
-                len(parameters), beta1, beta2, epsilon, clip, n_threads()
+            self.update = adam.Update(
+                list(self.means.values()),
+                list(self.squares.values()),
+                beta1=beta1,
+                beta2=beta2,
+                epsilon=epsilon,
+                clip=clip,
+                threads=n_threads(),
             )
 
     def step(self, learning_rate: float) -> None:
@@ -60,11 +69,9 @@ class Adam:
         learning_rate *= math.sqrt(1 - self.decay["beta2"] ** self.steps)
         learning_rate /= 1 - self.decay["beta1"] ** self.steps
         if self.compiled:
-            arrays = [
-                (p.data(), self.means[name], self.squares[name], p.grad())
-                for name, p in self.parameters.items()
-            ]
-            adam.queue(self.update, learning_rate, arrays)
+            parameters = self.parameters.values()
+            weights, gradients = ([p.data() for p in parameters], [p.grad() for p in parameters])
+            self.update.queue(learning_rate, weights, gradients)
         else:
             self._queue_operators(learning_rate)
 
@@ -146,6 +153,8 @@ class Learner:
             self.scale = 1.0 if epoch <= 50 else 0.1 if epoch <= 1000 else 0.01
         else:
             self.scale = left if decay == "linear" else 1.0
+        if self.decoder_alone:
+            self.scale *= ALONE
 
     def __call__(self, loss: NDArray, *names: str, share: Optional[float] = None) -> None:
         """``share``: of the rows that the loss is a mean over, where that is not of the batch's."""
