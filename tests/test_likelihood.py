@@ -50,7 +50,22 @@ def test_the_width_is_that_of_the_data():
     rng = np.random.default_rng(0)
     samples = rng.random((20, 50), np.float32)
     images = samples + 0.2 * rng.standard_normal((20, 50)).astype(np.float32)
-    assert parzen.best_sigma(images, samples.__getitem__, 20) == pytest.approx(0.2, abs=0.01)
+    found = parzen.best_sigma(images, samples.__getitem__, 20)
+    assert found == pytest.approx(0.2, abs=0.01)
+    # It is the best of all between two steps, not the nearer of these.
+    fine = np.linspace(0.19, 0.21, 401)
+    densities = parzen.log_density(images, samples.__getitem__, 20, fine).mean(axis=1)
+    assert found == pytest.approx(fine[densities.argmax()], abs=2e-4)
+    assert np.abs(parzen.SIGMAS - found).min() > 1e-3
+
+
+@pytest.mark.parametrize(("scale", "end"), [(0.01, 0.1), (10.0, 1.0)])
+def test_the_width_is_one_that_is_tried(scale, end):
+    """Also where a narrower or a wider one would be better."""
+    rng = np.random.default_rng(0)
+    samples = rng.random((20, 50), np.float32)
+    images = samples + scale * rng.standard_normal((20, 50)).astype(np.float32)
+    assert parzen.best_sigma(images, samples.__getitem__, 20) == pytest.approx(end)
 
 
 def test_several_widths_at_once():
@@ -77,7 +92,7 @@ def test_of_a_model():
         assert found == parzen.likelihood(model, dataset, n_samples=200)
         # The held-out images are among the training images, and none like them among the samples.
         assert found["ceiling"] > found["log_density"] and found["ceiling_samples"] == 100
-        assert found["sigma"] in parzen.SIGMAS and found["standard_error"] > 0
+        assert 0.1 <= found["sigma"] <= 1 and found["standard_error"] > 0
     few = Dataset(images[:1000], labels[:1000], images[:30], labels[:30], dataset.classes)
     with pytest.raises(InputError, match="1000 training images: more than 1000 are needed"):
         parzen.likelihood(model, few)

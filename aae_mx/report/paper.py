@@ -101,8 +101,8 @@ EXPERIMENTS = (
         "8-D code of standard deviation 5",
         {
             **{"code_dim": 8, "prior_std": 5.0},
-            # The best on the validation images, see docs/paper.md. Then all are trained on but those
-            # that choose the width of the window.
+            # The best on the validation images, see docs/paper.md. Then these are trained on, too,
+            # but for those that choose the width of the window.
             **{"hidden_noise": 2.0, "image_warp": 0.05, "image_bend": 0.05, "epochs": 90},
             **{"decoder_epochs": 5, "decoder_noise": 1.2, "validation": N_VALIDATION},
         },
