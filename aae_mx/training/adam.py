@@ -45,7 +45,7 @@ class Update:
 
         self.structure = Structure(**options, count=len(means))
         self.states = [array.handle for pair in zip(means, squares) for array in pair]
-        # What never changes is asked for once: asking takes longer than the rest of a call.
+        # What never changes is asked for once.
         for row, mean, square in zip(self.structure.arrays, means, squares):
             for array in (mean, square):
                 # Before, there is no address.
