@@ -161,11 +161,13 @@ def rows_of(array: NDArray, start: int, stop: int) -> NDArray:
 
 
 def turns_of(array: MaybeArray, n: int) -> Sequence[MaybeArray]:
-    """The n slices of axis 1 of an NDArray (N, n, ...); ``array[:, turn]`` takes longer."""
+    """The n slices of axis 1 of an NDArray (N, n, D); ``array[:, turn]`` takes longer."""
     if array is None:
         return [None] * n
-    turns = _mxnet().nd.split(array, num_outputs=n, axis=1, squeeze_axis=True)
-    return turns if n > 1 else [turns]
+    if n == 1:
+        # A view, where a split would be one more operation.
+        return [array.reshape((len(array), -1))]
+    return _mxnet().nd.split(array, num_outputs=n, axis=1, squeeze_axis=True)
 
 
 def n_threads() -> int:

@@ -113,3 +113,15 @@ def test_a_network_of_machines_that_there_are_not():
         pytest.skip(told.stderr)
     assert told.returncode == 0, told.stderr
     assert told.stdout == "h1 address=10.77.0.1\nh2 address=10.77.0.2\n0\n"
+
+
+@pytest.mark.parametrize("recipe", ["label_prior with labels", pytest.param("style", marks=SLOW)])
+def test_steps(recipe):
+    """The shares of a step make a whole, and products are the largest."""
+    command = [sys.executable, str(BENCHMARKS / "steps.py"), "--steps", "3", "--only", recipe]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    head, row = result.stdout.splitlines()
+    shares = [int(word[:-1]) for word in row.split() if word.endswith("%")]
+    assert "products  optimizers" in head and row.startswith(recipe)
+    assert max(shares) == shares[0] and abs(sum(shares) - 100) <= len(shares)

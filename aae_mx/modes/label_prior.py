@@ -94,6 +94,8 @@ class LabelPrior(Mode):
         self.shares = {"generator": "encoder"} if config.encoder_adam == "shared" else {}
         encoder, decoder, *others = networks.values()
         self.reconstruct = Phase(self.reconstruction, encoder, decoder)
+        self.tell = Phase(lambda F, given: self.game.tell(*given.values()), others[0])
+        self.tell_pieces = Phase(self._tell_pieces, *others[1:])
         self.deceive = Phase(self._deceive, encoder, still=others)
         return networks
 
@@ -143,16 +145,16 @@ class LabelPrior(Mode):
         self, codes: NDArray, prior_codes: NDArray, condition: MaybeArray, learn: Learn
     ) -> Pair:
         """Train the discriminator to tell ``codes`` from ``prior_codes``, both (N, code_dim)."""
-        with backend.mx.autograd.record():
-            loss, entropy, accuracy = self.game.tell(codes, prior_codes, condition)
+        loss, entropy, accuracy = self.tell(fake=codes, real=prior_codes, beside=condition)
         learn(loss, "discriminator")
         return entropy, accuracy
 
     def classifier_phase(self, prior_codes: NDArray, pieces: NDArray, learn: Learn) -> None:
         """Train the classifier to tell the ``pieces`` (N, labels), one-hot, of ``prior_codes``."""
-        with backend.mx.autograd.record():
-            loss = self.label_loss(self.classifier(prior_codes), pieces)
-        learn(loss, "classifier")
+        learn(self.tell_pieces(codes=prior_codes, pieces=pieces), "classifier")
+
+    def _tell_pieces(self, F, given):
+        return [self.label_loss(self.classifier(given.codes), given.pieces)]
 
     def guess(self, codes: NDArray, condition: NDArray) -> NDArray:
         """What the classifier is sure of for images without a label, one-hot (N, labels).

@@ -87,6 +87,7 @@ class Style(Mode):
         self.game = Game(networks["style"])
         encoder, decoder, discriminator = networks.values()
         self.reconstruct = Phase(self.reconstruction, encoder, decoder)
+        self.tell = Phase(lambda F, given: self.game.tell(*given.values()), discriminator)
         self.deceive = Phase(self._deceive, encoder, still=[discriminator])
         return networks
 
@@ -114,9 +115,8 @@ class Style(Mode):
         learn(loss, "encoder", "decoder")
         self.codes = z.detach()
 
-        with backend.mx.autograd.record():
-            codes = noisy(self.codes, batch.code_noise)
-            loss_of_both, *told = self.game.tell(codes, batch.styles, beside)
+        codes = noisy(self.codes, batch.code_noise)
+        loss_of_both, *told = self.tell(fake=codes, real=batch.styles, beside=beside)
         learn(loss_of_both, "style")
 
         fooling, fooled = self.deceive(

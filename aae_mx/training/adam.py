@@ -27,13 +27,18 @@ class _Context(ctypes.Structure):
 
 
 class Update:
-    """Updates of some weights, whose means and squares are always these.
+    """Updates of some weights, whose gradients, means and squares are always these.
 
     ``options``: those of adam.c, ``beta1``, ``beta2``, ``epsilon``, ``clip`` and ``threads``.
     """
 
     def __init__(
-        self, means: Sequence[NDArray], squares: Sequence[NDArray], **options: Any
+        self,
+        weights: Sequence[NDArray],
+        gradients: Sequence[NDArray],
+        means: Sequence[NDArray],
+        squares: Sequence[NDArray],
+        **options: Any,
     ) -> None:
         class Structure(ctypes.Structure):
             _fields_ = [
@@ -44,36 +49,39 @@ class Update:
             ]
 
         self.structure = Structure(**options, count=len(means))
-        self.states = [array.handle for pair in zip(means, squares) for array in pair]
-        # What never changes is asked for once.
+        # What never changes is asked for once. Weights and gradients may be laid out anew.
         for row, mean, square in zip(self.structure.arrays, means, squares):
             for array in (mean, square):
                 # Before, there is no address.
                 array.wait_to_read()
             row.mean, row.square, row.size = _address(mean), _address(square), mean.size
+        self.moving = list(zip(self.structure.arrays, weights, gradients))
+        self.read, self.written = _handles(gradients), _handles([*weights, *means, *squares])
 
-    def queue(self, rate: float, weights: Sequence[NDArray], gradients: Sequence[NDArray]) -> None:
-        """Queue an update by these gradients."""
+    def queue(self, rate: float) -> None:
+        """Queue an update by what the gradients are then."""
         self.structure.rate = rate
-        for row, weight, gradient in zip(self.structure.arrays, weights, gradients):
+        for row, weight, gradient in self.moving:
             row.weight, row.gradient = _address(weight), _address(gradient)
-        reads = [gradient.handle for gradient in gradients]
-        writes = [*self.states, *(weight.handle for weight in weights)]
         mx.base.check_call(
             mx.base._LIB.MXEnginePushSyncND(
                 library.adam_run,
                 ctypes.c_void_p(library.adam_copy(ctypes.byref(self.structure))),
                 library.adam_free,
                 ctypes.byref(_Context(1, 0)),
-                (ctypes.c_void_p * len(reads))(*reads),
-                len(reads),
-                (ctypes.c_void_p * len(writes))(*writes),
-                len(writes),
+                self.read,
+                len(self.read),
+                self.written,
+                len(self.written),
                 None,
                 0,
                 b"adam",
             )
         )
+
+
+def _handles(arrays):
+    return (ctypes.c_void_p * len(arrays))(*(array.handle for array in arrays))
 
 
 def _address(array):

@@ -54,6 +54,8 @@ class Adam:
         self.compiled = adam.library is not None and contexts == {"cpu"}
         if self.compiled:
             self.update = adam.Update(
+                [p.data() for p in parameters.values()],
+                [p.grad() for p in parameters.values()],
                 list(self.means.values()),
                 list(self.squares.values()),
                 beta1=beta1,
@@ -69,9 +71,7 @@ class Adam:
         learning_rate *= math.sqrt(1 - self.decay["beta2"] ** self.steps)
         learning_rate /= 1 - self.decay["beta1"] ** self.steps
         if self.compiled:
-            parameters = self.parameters.values()
-            weights, gradients = ([p.data() for p in parameters], [p.grad() for p in parameters])
-            self.update.queue(learning_rate, weights, gradients)
+            self.update.queue(learning_rate)
         else:
             self._queue_operators(learning_rate)
 
