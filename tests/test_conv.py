@@ -215,14 +215,15 @@ def test_errors_are_measured_in_parts(monkeypatch):
 
 def test_help_tells_their_defaults(call):
     text = " ".join(call(train.main, "--help")[1].split())
-    labels = "perceptrons with labels"
+    every = "perceptrons for the mixture with every label"
+    labels = f"perceptrons with labels, {every}"
     roll, conv = "perceptrons for the swiss roll without labels", "convolutions without labels"
     assert f"square root of what is left of the training. [default: 0.15 ({labels})]" in text
     assert (
         f"[default: 0.002; 0.0004 ({labels}, convolutions with labels); 0.00015 ({roll}); "
         f"0.001 ({conv})]" in text
     )
-    assert f"[default: 20; 40 ({conv}, convolutions with labels)]" in text
+    assert f"[default: 20; 19 ({every}); 40 ({conv}, convolutions with labels)]" in text
 
 
 def titles_of_figures(run, monkeypatch):
