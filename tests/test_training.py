@@ -684,6 +684,28 @@ def test_noise_falls_to_zero(decay, power):
                 assert abs(values.mean()) < 0.03
 
 
+def test_weights_that_are_set_later_are_those_of_a_step():
+    """A step keeps its graphs and arrays; weights that are set then are theirs."""
+    config = small_config(labels="all", prior="uniform", hidden_noise=0, code_noise=0)
+    images, labels = nd.random.uniform(shape=(300, 25)), np.arange(300) % 2
+    used, new = (AAE(config.replace(seed=seed), (5, 5), "01") for seed in (1, 2))
+
+    def step(model):
+        batch = next(batches.epoch_batches(model.mode, images, labels, 1))
+        batch.update(next(batches.epoch_batches(new.mode, images, labels, 1)))
+        measured = model.mode.step(batch, Learner(model.mode))
+        return nd.concat(*measured.values(), dim=0).asnumpy()
+
+    step(used)
+    used.set_weights(new.weights())
+    before = new.weights()
+    np.testing.assert_array_equal(step(used), step(new))
+    after, expected = used.weights(), new.weights()
+    for name, weights in expected.items():
+        np.testing.assert_array_equal(after[name], weights)
+        assert name.endswith("bias") or (weights != before[name]).any(), name
+
+
 # Whole trainings.
 
 
