@@ -36,7 +36,7 @@ FLOORS = (
     ("networks",),
     ("priors", "recipes", "plugins", "runs", "data", "exchange"),
     ("settings", "backend"),
-    ("errors", "files", "text", "threads", "home", "hints", "__init__"),
+    ("errors", "files", "text", "threads", "pages", "home", "hints", "__init__"),
 )
 
 

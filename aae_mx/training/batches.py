@@ -12,11 +12,14 @@ from aae_mx.data.scale import AS_PIXELS, Scale
 from aae_mx.errors import ConfigError, InputError
 from aae_mx.hints import Config, Dataset, Generator, Mode
 from aae_mx.modes import find
+from aae_mx.pages import make_huge
 
 nd = mx.nd
 
 # Random streams of a run, each seeded by (seed, stream, ...); 0 draws the weights.
 SUBSET_STREAM, EPOCH_STREAM = 1, 2
+# After so many batches a training has all the memory that it needs.
+WARM = 10
 
 
 class Batch(dict):
@@ -145,8 +148,10 @@ def epoch_batches(
         order = nd.array(order, ctx=ctx, dtype=np.int32)
     settle_threads(at_once=True)
     start = 0
-    for part in parts:
+    for number, part in enumerate(parts):
         settle_threads()
+        if number == WARM:
+            make_huge()
         stop = start + len(part.rows)
         if in_memory:
             batch = nd.take(images, rows_of(order, start, stop))
