@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 import click
@@ -26,7 +27,7 @@ RECIPES = {
     "reduction": {"mode": "reduction"},
 }
 # Steps that are not counted.
-WARM_UP = 10
+WARM_UP = 20
 # Kinds of work by what is in an operation's name, in this order.
 KINDS = {
     "products": ("FullyConnected", "dot"),
@@ -59,14 +60,17 @@ def main(steps, only, profile):
 
 def child(name, steps, profile):
     """``measured`` in a process of its own, as MXNet reads at its import what it joins."""
-    command = [sys.executable, __file__, "--steps", str(steps), "--only", name]
+    command = [sys.executable, os.path.abspath(__file__), "--steps", str(steps), "--only", name]
     joined = {"MXNET_EXEC_BULK_EXEC_TRAIN": "0"} if profile == "on" else {}
-    done = subprocess.run(
-        [*command, "--profile", profile],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **joined},
-    )
+    with tempfile.TemporaryDirectory() as directory:
+        # At its end MXNet's profiler leaves a file in the working directory.
+        done = subprocess.run(
+            [*command, "--profile", profile],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **joined},
+            cwd=directory,
+        )
     if done.returncode:
         raise click.ClickException(f"{name}: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])

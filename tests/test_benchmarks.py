@@ -116,11 +116,12 @@ def test_a_network_of_machines_that_there_are_not():
 
 
 @pytest.mark.parametrize("recipe", ["label_prior with labels", pytest.param("style", marks=SLOW)])
-def test_steps(recipe):
-    """The shares of a step make a whole, and products are the largest."""
+def test_steps(recipe, tmp_path):
+    """The shares of a step make a whole, and products are the largest. No file is left."""
     command = [sys.executable, str(BENCHMARKS / "steps.py"), "--steps", "3", "--only", recipe]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    assert not list(tmp_path.iterdir())
     head, row = result.stdout.splitlines()
     shares = [int(word[:-1]) for word in row.split() if word.endswith("%")]
     assert "products  optimizers" in head and row.startswith(recipe)
