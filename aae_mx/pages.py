@@ -1,4 +1,4 @@
-"""Memory in pages of 2 MB, which Linux gives to who asks for them.
+"""Memory in pages of 2 MB, which Linux gives to a program that asks.
 
 A training goes through tens of megabytes in every step. With pages of 4 kB the processor looks up
 where they are thousands of times.

@@ -50,7 +50,7 @@ def main(steps, only, profile):
     click.echo(f"{'':30}images/s  ms a step  " + "  ".join((*KINDS, "rest")))
     for name in [only] if only else RECIPES:
         (per_second, plain, _), (_, profiled, parts) = (
-            child(name, steps, profile) for profile in ("off", "on")
+            child(name, steps, how) for how in ("off", "on")
         )
         shares = {kind: parts[kind] / profiled for kind in KINDS}
         shares["rest"] = 1 - sum(shares.values())

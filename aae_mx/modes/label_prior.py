@@ -94,7 +94,7 @@ class LabelPrior(Mode):
         self.shares = {"generator": "encoder"} if config.encoder_adam == "shared" else {}
         encoder, decoder, *others = networks.values()
         self.reconstruct = Phase(self.reconstruction, encoder, decoder)
-        self.tell = Phase(lambda F, given: self.game.tell(*given.values()), others[0])
+        self.tell = Phase(self.told, networks["discriminator"])
         self.tell_pieces = Phase(self._tell_pieces, *others[1:])
         self.deceive = Phase(self._deceive, encoder, still=others)
         return networks

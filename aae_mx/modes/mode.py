@@ -81,8 +81,9 @@ class Mode:
     labels_are_pieces = decodes_labels = needs_labels = classifies = False
     # Those of the last batch, see ``step``.
     codes: NDArray
-    # See ``reconstruction_phase``.
-    reconstruct: Block
+    # A Phase, see ``reconstruction_phase``; and a Game, see ``told``.
+    reconstruct: Any
+    game: Any
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -193,6 +194,13 @@ class Mode:
         decoded = codes if given.labels is None else F.concat(given.labels, codes, dim=1)
         loss, l2 = self.reconstruction_loss(self.networks["decoder"](decoded), given.images)
         return loss, l2, F.BlockGrad(codes)
+
+    def told(self, F: Operators, given: Any) -> tuple[NDArray, ...]:
+        """Of a Phase: what the discriminator of ``game`` has to learn of ``given`` codes.
+
+        ``given.fake`` and ``given.real`` (N, D), and ``given.beside``. Returns what ``tell`` does.
+        """
+        return self.game.tell(given.fake, given.real, given.beside)
 
     def reconstruction_phase(
         self,

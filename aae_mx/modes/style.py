@@ -87,7 +87,7 @@ class Style(Mode):
         self.game = Game(networks["style"])
         encoder, decoder, discriminator = networks.values()
         self.reconstruct = Phase(self.reconstruction, encoder, decoder)
-        self.tell = Phase(lambda F, given: self.game.tell(*given.values()), discriminator)
+        self.tell = Phase(self.told, discriminator)
         self.deceive = Phase(self._deceive, encoder, still=[discriminator])
         return networks
 

@@ -27,7 +27,7 @@ class _Context(ctypes.Structure):
 
 
 class Update:
-    """Updates of some weights, whose gradients, means and squares are always these.
+    """Updates of some weights by their gradients, means and squares: always the same arrays.
 
     ``options``: those of adam.c, ``beta1``, ``beta2``, ``epsilon``, ``clip`` and ``threads``.
     """
